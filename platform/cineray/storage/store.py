@@ -1,0 +1,102 @@
+"""One store: the seam that a new kind of place implements, and the list of those that exist.
+
+A canonical uri goes in; an open object, a listing or a durable write comes out. A store reads; most list and write
+too, and those that do not say so with what to use instead. Modules are imported when a uri asks for them: reading
+local files imports no cloud's library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import cast
+
+from cineray.errors import PlaceRefused
+from cineray.storage.filesystems import missing_extra
+from cineray.storage.policy import AccessPolicy
+from cineray.storage.reader import OpenObject
+from cineray.storage.retry import ReadCounter, RetryPolicy
+from cineray.storage.uri import scheme_of
+
+# scheme -> the module whose STORE answers for it
+STORES: dict[str, str] = {
+    "file": "cineray.storage.local",
+    "http": "cineray.storage.http",
+    "https": "cineray.storage.http",
+    "s3": "cineray.storage.s3",
+    "gs": "cineray.storage.gcs",
+    "abfs": "cineray.storage.azure",
+    "hf": "cineray.storage.hub",
+    "lance": "cineray.storage.lance_blob",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectInfo:
+    """One object of a listing. For a link, size and tag are those of the link itself, not of what it points to."""
+
+    uri: str
+    size_bytes: int
+    version_tag: str
+    is_link: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreContext:
+    """What every request of one caller shares: what is allowed, how patient to be, and the count."""
+
+    policy: AccessPolicy = field(default_factory=AccessPolicy.from_env)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    counter: ReadCounter = field(default_factory=ReadCounter)
+
+
+class Store(ABC):
+    """What a kind of place can do. Uris are canonical, as `normalise_uri` writes them."""
+
+    @abstractmethod
+    def open(self, uri: str, context: StoreContext) -> OpenObject:
+        """Find out size and version tag; raises PlaceMissing, PlaceRefused or PlaceError."""
+
+    def list(self, uri: str) -> Iterator[ObjectInfo]:
+        """Every object at or below `uri`, in byte order; nothing there gives nothing."""
+        raise PlaceRefused(f"{uri!r} cannot be listed; name its files one by one in a manifest with a 'uri' column")
+
+    def exists(self, uri: str) -> bool:
+        """Is there an object (not a folder) of exactly this name?"""
+        raise _read_only(uri)
+
+    def put_if_absent(self, uri: str, data: bytes) -> bool:  # noqa: ARG002 - stores that write use it
+        """Write the whole object, unless one is there; True if ours is the one."""
+        raise _read_only(uri)
+
+    def put(self, uri: str, data: bytes) -> None:  # noqa: ARG002 - stores that write use it
+        """Write the whole object, instead of one that may be there."""
+        raise _read_only(uri)
+
+    def upload(self, local_path: str, uri: str) -> None:  # noqa: ARG002 - stores that write use it
+        """As `put`, from a file that need not fit into memory."""
+        raise _read_only(uri)
+
+    def delete(self, uri: str, *, recursive: bool) -> None:  # noqa: ARG002 - stores that write use it
+        """Remove the object, or all below; nothing there is no error."""
+        raise _read_only(uri)
+
+
+def store_for(uri: str) -> Store:
+    """The store that a canonical uri lies in."""
+    return _load(scheme_of(uri))
+
+
+@cache
+def _load(scheme: str) -> Store:
+    try:
+        return cast(Store, importlib.import_module(STORES[scheme]).STORE)
+    except ImportError as error:
+        raise missing_extra(scheme, error) from error
+
+
+def _read_only(uri: str) -> PlaceRefused:
+    return PlaceRefused(f"{uri!r} can only be read; a lake needs a local path, s3://, gs:// or abfs://")
