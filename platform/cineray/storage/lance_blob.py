@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
@@ -23,6 +24,8 @@ from cineray.storage.uri import LANCE_PREFIX, normalise_uri, scheme_of
 if TYPE_CHECKING:
     import lance
 
+_EXTERNAL = 3
+"""The kind of a blob (in Lance's format 2.2) whose bytes lie in another file that it names."""
 _MAX_TABLES = 16
 _tables: OrderedDict[tuple[int, str, int, str], lance.LanceDataset] = OrderedDict()
 _lock = threading.Lock()
@@ -81,6 +84,7 @@ class _LanceBlob:
         address = BlobAddress.parse(uri)
         context.counter.add(requests=1)
         try:
+            _refuse_pointer(address, uri)
             found = _table(address).take_blobs(address.column, indices=[address.row])
         except (OSError, RuntimeError, ValueError, IndexError, KeyError) as error:
             raise _no_blob(error, uri) from error
@@ -100,6 +104,22 @@ class _LanceBlob:
 
     def close(self) -> None:
         self._file.close()
+
+
+def points_elsewhere(descriptor: Mapping[str, Any] | None) -> bool:
+    """Whether a blob's descriptor only names another file, which could be any file at all (formats from 2.2)."""
+    return descriptor is not None and (descriptor.get("kind") == _EXTERNAL or bool(descriptor.get("blob_uri")))
+
+
+def _refuse_pointer(address: BlobAddress, uri: str) -> None:
+    """Lance would follow a pointer past our access policy."""
+    table = _table(address)
+    if address.row >= table.count_rows() or address.column not in table.schema.names:
+        return  # `take_blobs` says so in better words
+    (row,) = table.take([address.row], columns=[address.column]).to_pylist()
+    descriptor = row[address.column]
+    if isinstance(descriptor, dict) and points_elsewhere(descriptor):
+        raise PlaceRefused(f"{uri} points out of the table, to {descriptor.get('blob_uri')}, and that is not followed")
 
 
 def _no_blob(error: Exception, uri: str) -> PlaceError:

@@ -67,3 +67,20 @@ def test_addresses_are_parsed_strictly() -> None:
             open_place(Place(uri=f"lance+/data/films.lance?{query}"))
     with pytest.raises(PlaceRefused, match="a Lance table lies in"):
         open_place(Place(uri="lance+https://host/films.lance?version=1&column=c&row=0"))
+
+
+def test_a_blob_that_points_to_a_file_elsewhere_is_refused(tmp_path: Path) -> None:
+    import lance
+    import pyarrow as pa
+
+    secret = tmp_path / "secret.txt"
+    secret.write_text("not for you")
+    table = pa.table(
+        {"video": lance.blob_array([lance.Blob.from_uri(secret.as_uri())])},
+        schema=pa.schema([lance.blob_field("video")]),
+    )
+    uri = str(tmp_path / "t.lance")
+    lance.write_dataset(table, uri, data_storage_version="2.2", allow_external_blob_outside_bases=True)
+
+    with pytest.raises(PlaceRefused, match="points out of the table"):
+        open_place(Place(uri=blob_uri(uri, version=1, column="video", row=0)))

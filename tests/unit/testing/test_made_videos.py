@@ -1,0 +1,135 @@
+"""Made videos are what they say: decoded again, their times, motion, captions and numbers are those that we made."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from cineray.errors import CinerayError, UsageError
+from cineray.testing import MadeVideo, broken_videos, make_shapes, read_stamp, stamp_video
+from cineray.testing.shapes import COLOURS, DIRECTIONS, SPEEDS, draw
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> list[MadeVideo]:
+    return make_shapes(tmp_path_factory.mktemp("shapes"), videos=8, seed=5)
+
+
+def decoded(path: Path) -> tuple[Fraction, list[int], list[np.ndarray]]:
+    """Time base, timestamps and RGB pictures, by a plain sequential decode."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+        time_base = container.streams.video[0].time_base
+    assert time_base is not None
+    return time_base, [frame.pts for frame in frames], [frame.to_ndarray(format="rgb24") for frame in frames]
+
+
+def centre_xy(picture: np.ndarray) -> np.ndarray:
+    """The middle of the bright shape as two angles' means, because shapes wrap round the borders; in frame widths."""
+    light = picture.max(axis=2).astype(float)
+    light = np.where(light > 90, light, 0)
+    turns = np.exp(2j * np.pi * (np.arange(len(light)) + 0.5) / len(light))
+    return np.angle([(light.sum(axis=axis) * turns).sum() for axis in (0, 1)]) / (2 * np.pi)
+
+
+def test_frames_lie_exactly_at_the_times_that_were_asked_for(made: list[MadeVideo]) -> None:
+    for video in made:
+        time_base, pts, _ = decoded(video.path)
+        assert (time_base, tuple(pts)) == (video.time_base, video.pts)
+
+
+def test_every_fourth_video_has_a_variable_rate_and_the_others_a_constant_one(made: list[MadeVideo]) -> None:
+    steps = [len(set(np.diff(video.pts))) for video in made]
+    assert [count > 1 for count in steps] == [video.variable_rate for video in made] == ([False] * 3 + [True]) * 2
+
+
+def test_decoded_pictures_look_like_the_drawn_ones(made: list[MadeVideo]) -> None:
+    _, _, pictures = decoded(made[0].path)
+    drawn = np.stack(list(draw(made[0], seed=5))).astype(float)
+    assert np.abs(np.stack(pictures) - drawn).mean() < 6  # 4:2:0 colour and crf 20 smear the edges, no more
+
+
+def test_shapes_move_in_the_direction_and_at_the_speed_of_their_caption(made: list[MadeVideo]) -> None:
+    """Measured on decoded pixels in true time, so a dropped frame makes a wider step and not a slower shape."""
+    for video in made:
+        _, pts, pictures = decoded(video.path)
+        steps = np.diff([centre_xy(picture) for picture in pictures], axis=0)
+        steps = (steps + 0.5) % 1.0 - 0.5
+        measured = steps.sum(axis=0) / float((pts[-1] - pts[0]) * video.time_base)
+        aim = np.array(DIRECTIONS[video.direction][:2])
+        wanted = aim / np.linalg.norm(aim) * SPEEDS[video.speed]
+        assert np.allclose(measured, wanted, atol=0.04), video.caption
+
+
+def test_directions_mean_what_they_say_on_a_screen_whose_rows_grow_downwards() -> None:
+    for name, (right, down, words) in DIRECTIONS.items():
+        parts = {1: "right", -1: "left"}.get(right), {1: "down", -1: "up"}.get(down)
+        assert set(name.split("-")) == {part for part in parts if part}
+        assert all(part in words for part in name.split("-"))
+
+
+def test_the_eight_directions_come_in_turn_as_folders_with_captions_beside_the_videos(made: list[MadeVideo]) -> None:
+    assert [video.path.parent.name for video in made] == list(DIRECTIONS)
+    for video in made:
+        words = f"a {video.colour} {video.shape} moves {DIRECTIONS[video.direction][2]}, {video.speed}"
+        assert video.path.with_suffix(".txt").read_text() == words + "\n" == video.caption + "\n"
+        assert video.colour in COLOURS
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path, made: list[MadeVideo]) -> None:
+    again = make_shapes(tmp_path / "again", videos=2, seed=5)
+    other = make_shapes(tmp_path / "other", videos=2, seed=6)
+    assert [video.path.read_bytes() for video in again] == [video.path.read_bytes() for video in made[:2]]
+    assert {video.path.read_bytes() for video in other}.isdisjoint(video.path.read_bytes() for video in made)
+
+
+def test_key_frames_and_b_frames_are_as_asked(tmp_path: Path) -> None:
+    (video,) = make_shapes(tmp_path, videos=1, gop=6, b_frames=3)
+    with av.open(str(video.path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.pts is not None]
+    keys = [packet.pts // 25 for packet in packets if packet.is_keyframe]
+    assert all(b - a <= 6 for a, b in itertools.pairwise(keys))
+    assert [packet.pts for packet in packets] != sorted(video.pts)  # decode order differs: there are B-frames
+
+
+def test_a_rate_without_exact_ticks_is_refused() -> None:
+    with pytest.raises(UsageError, match="rate is 29 frames a second; it must divide 600"):
+        make_shapes("unused", videos=1, rate=29)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov", "a.ts"])
+def test_a_stamped_video_gives_back_each_frames_number(tmp_path: Path, name: str) -> None:
+    times = stamp_video(tmp_path / name, frames=40)
+    time_base, pts, pictures = decoded(tmp_path / name)
+    assert [read_stamp(picture) for picture in pictures] == list(range(40))
+    seconds = [float(time_base * (at - pts[0])) for at in pts]
+    assert seconds == pytest.approx([at / 600 for at in times], abs=float(time_base))
+
+
+def test_stamps_survive_a_coarse_codec_and_hundreds_of_irregular_times(tmp_path: Path) -> None:
+    times = np.cumsum(np.random.default_rng(0).integers(1, 90, 700)).tolist()
+    codec = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "40", "-pix_fmt", "yuv420p"]
+    assert stamp_video(tmp_path / "a.mp4", pts=times, codec=codec) == tuple(times)
+    _, pts, pictures = decoded(tmp_path / "a.mp4")
+    assert pts == times
+    assert [read_stamp(picture) for picture in pictures] == list(range(700))
+
+
+def test_an_encoder_that_ffmpeg_does_not_have_is_an_error_in_ffmpegs_words(tmp_path: Path) -> None:
+    with pytest.raises(CinerayError, match=r"ffmpeg could not make .*Unknown encoder 'nonsense'"):
+        stamp_video(tmp_path / "a.mp4", codec=["-c:v", "nonsense"])
+
+
+def test_broken_videos_are_the_four_kinds_that_piles_hold(tmp_path: Path, ffmpeg: Callable[..., None]) -> None:
+    broken = broken_videos(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in broken)
+    assert set(broken.values()) == {"truncated", "empty", "not_video", "lfs_pointer"}
+    for path in broken:
+        with pytest.raises(AssertionError):
+            ffmpeg("-xerror", "-i", path, "-f", "null", "-")
