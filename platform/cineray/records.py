@@ -3,6 +3,9 @@
     source  -> VideoFile      what exists: a name, a place, what its surroundings say of it
     index   -> IndexedVideo   what is inside: geometry, colour, and a FrameTable with every frame's time
             |  Reject         why not
+    plan    -> ClipSpec       which frames of which video, cut and turned how: everything but the pixels
+    decode  -> Clip           the pixels of one ClipSpec
+    batch   -> Batch          one contiguous array per field
 
 Stations do not import each other; they meet here. Times are integers with a time base, never float seconds;
 units live in names; identity is never a float. Nothing here opens a file, and nothing here needs FFmpeg or torch.
@@ -95,7 +98,8 @@ class FrameTable:
         decode_order    0   2   3   1   4        the place of that frame's packet among the stream's packets
 
     Packets that the container marks as not to be shown (edit lists) are not here: `hidden_packets` counts them.
-    `position` is the packet's byte offset in the *video's* bytes (not the shard's), -1 where the container does not say.
+    `position` is the packet's byte offset in the *video's* bytes (not the shard's), -1 where the container does not
+    say.
     """
 
     pts: npt.NDArray[np.int64]
@@ -132,6 +136,7 @@ class FrameTable:
 
     @property
     def start_pts(self) -> int:
+        """When the first frame is shown."""
         return int(self.pts[0])
 
     @property
@@ -154,6 +159,7 @@ class FrameTable:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> FrameTable:
+        """The inverse of `to_bytes`."""
         magic, version, n, hidden = _HEADER.unpack_from(data)
         if magic != _MAGIC or version != _FORMAT:
             raise ValueError(f"not a frame table of format {_FORMAT} (starts with {data[:5]!r}); index the video again")
@@ -169,7 +175,7 @@ class FrameTable:
         return cls(hidden_packets=hidden, **columns)
 
     def torchcodec_mappings(self) -> str:
-        """The JSON that torchcodec's `custom_frame_mappings` takes, so that opening scans nothing and seeks are exact."""
+        """The JSON that torchcodec's `custom_frame_mappings` takes: opening scans nothing and seeks are exact."""
         rows = zip(self.pts.tolist(), self.duration.tolist(), self.key.tolist(), strict=True)
         frames = [{"pts": p, "duration": d, "key_frame": int(k)} for p, d, k in rows]
         return json.dumps({"frames": frames})
@@ -195,7 +201,7 @@ class IndexedVideo:
     video_id: str
     """The first 32 hex digits of the content hash: the same bytes are the same video wherever they lie."""
     content_hash: str
-    """`blake3:<hex>` of all bytes, or `blake3-header:<hex>` of size and header where a remote file was not read whole."""
+    """`blake3:<hex>` of all bytes, or `blake3-header:<hex>` of size and header of a remote file not read whole."""
     size_bytes: int
     version_tag: str
     container: str
@@ -230,8 +236,102 @@ class IndexedVideo:
 
     @property
     def num_frames(self) -> int:
+        """How many frames are shown."""
         return len(self.frames)
 
     @property
     def duration_seconds(self) -> Fraction:
+        """From the first frame's begin to the last one's end, exactly."""
         return (self.frames.end_pts - self.frames.start_pts) * self.time_base
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crop:
+    """What part of the upright picture (after rotation) a clip shows, and how large it leaves.
+
+    The source rectangle `top, left, height, width` is resized to `out_height x out_width` less the black borders that a
+    padded picture has (`pad_top`, ...; else all 0) and laid between them; then the whole is mirrored if `flip`.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    flip: bool = False
+    pad_top: int = 0
+    pad_bottom: int = 0
+    pad_left: int = 0
+    pad_right: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipSpec:
+    """One clip of a batch, before any pixel exists: a pure function of (version, recipe, seed, step, slot)."""
+
+    clip_id: str
+    """The row of the lake's `clips` table that it is drawn from."""
+    video_id: str
+    dataset: int
+    """Which of the recipe's datasets."""
+    clip_number: int
+    """The clip's number within its dataset; with epoch and draw it keys every random choice."""
+    epoch: int
+    draw: int
+    """Which of the clips of one visit: 0 .. clips_per_visit - 1."""
+    frame_numbers: tuple[int, ...]
+    """Display-order frame numbers in the video's FrameTable, one per frame; a padded frame repeats the last."""
+    frame_pts: tuple[int, ...]
+    """The instants asked for, in `time_base`: what the model is told of each frame's time."""
+    time_base: Fraction
+    frame_is_real: tuple[bool, ...]
+    """False where a short video was padded."""
+    crop: Crop
+    caption: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Clip:
+    """The pixels of one ClipSpec: `frames_THWC`, uint8 RGB, full range, BT.709 primaries taken as they are."""
+
+    spec: ClipSpec
+    frames_THWC: npt.NDArray[np.uint8]
+    frames_decoded: int
+    """How many frames the decoder had to produce for it; shared work of a visit is counted once, at its first clip."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Substitution:
+    """A clip that could not be decoded, and what stands in its slot instead."""
+
+    step: int
+    slot: int
+    wanted_clip_id: str
+    used_clip_id: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """One step's clips for one rank (or for all): one contiguous array per field, slots in order.
+
+    B clips, T frames, H x W pixels, C = 3 channels.
+    """
+
+    step: int
+    first_slot: int
+    """The global slot of the first clip: a rank's share is `first_slot .. first_slot + B`."""
+    global_size: int
+    """How many clips the step has over all ranks."""
+    frames_BTHWC: npt.NDArray[np.uint8]
+    frame_is_real_BT: npt.NDArray[np.bool_]
+    seconds_BT: npt.NDArray[np.float64]
+    """Each frame's time since its clip's first frame, in seconds; computed last, from exact timestamps."""
+    start_seconds_B: npt.NDArray[np.float64]
+    """When the clip begins within its video."""
+    specs: tuple[ClipSpec, ...]
+    substitutions: tuple[Substitution, ...] = ()
+    frames_decoded: int = 0
