@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -212,8 +213,6 @@ def _version(
     holds: Holds,
     provenance: Provenance,
 ) -> Version:
-    import lance
-
     return Version(
         number=head.number + 1 if head else 1,
         parent=head.number if head else None,
@@ -229,7 +228,7 @@ def _version(
         processing=dict(provenance.processing),
         software={
             "cineray": __version__,
-            "pylance": lance.__version__,
+            "pylance": version("pylance"),
             "data_format": DATA_FORMAT,
             "python": platform.python_version(),
         },

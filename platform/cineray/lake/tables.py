@@ -25,16 +25,20 @@ from cineray.errors import CommitConflict, LakeError, UsageError
 from cineray.lake.schema import with_all_columns
 from cineray.storage import lance_options, lance_uri
 
-# Lance logs every creation of a table as a warning; errors reach us as exceptions anyway.
-os.environ.setdefault("LANCE_LOG", "error")
-
-import lance
-from lance.commit import CommitConflictError
-from lance.fragment import write_fragments
-
 DATA_FORMAT = "2.2"
 _COMMIT_TRIES = 60
 _SCAN_ROWS = 4096
+
+
+def _pylance() -> Any:
+    """The library, loaded when a table is first touched: it takes a second, and `cineray --help` need not wait."""
+    # Lance logs every creation of a table as a warning; errors reach us as exceptions anyway.
+    os.environ.setdefault("LANCE_LOG", "error")
+    import lance
+    import lance.commit
+    import lance.fragment
+
+    return lance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +70,7 @@ class Table:
 
         reader = pa.RecordBatchReader.from_batches(self.schema, stream())
         try:
-            written: list[Any] = write_fragments(
+            written: list[Any] = _pylance().fragment.write_fragments(
                 reader,
                 self.uri,
                 schema=self.schema,
@@ -82,6 +86,7 @@ class Table:
 
     def commit(self, fragments: Sequence[Any]) -> int:
         """A new version that holds exactly these fragments; its number."""
+        lance = _pylance()
         operation = lance.LanceOperation.Overwrite(self.schema, list(fragments))
         for attempt in range(_COMMIT_TRIES):
             before = self.latest()
@@ -90,7 +95,7 @@ class Table:
                     self.uri, operation, read_version=before, storage_options=self._options
                 )
                 return int(made.version)
-            except CommitConflictError:
+            except lance.commit.CommitConflictError:
                 pass  # somebody committed since `before` was read: look again
             except OSError as error:
                 if before or self.latest() == 0:  # two writers made the table at once: the other was first
@@ -101,7 +106,7 @@ class Table:
     def latest(self) -> int:
         """The newest Lance version, 0 where there is no table yet."""
         try:
-            return int(lance.dataset(self.uri, storage_options=self._options).latest_version)
+            return int(_pylance().dataset(self.uri, storage_options=self._options).latest_version)
         except ValueError as error:
             if "not found" in str(error):
                 return 0
@@ -110,7 +115,7 @@ class Table:
     def open(self, version: int) -> Any:
         """The Lance dataset at a version."""
         try:
-            return lance.dataset(self.uri, version=version, storage_options=self._options)
+            return _pylance().dataset(self.uri, version=version, storage_options=self._options)
         except (ValueError, OSError) as error:
             raise LakeError(f"{self.uri} has no readable table version {version}: {_short(error)}") from error
 

@@ -1,0 +1,65 @@
+"""`cineray`: the commands, and what happens when one fails.
+
+An error that cineray raised on purpose is printed as its sentence, without a traceback, and ends with its exit code:
+1 failed, 2 usage or configuration, 3 finished with rejects above the limit. Anything else is a defect, and keeps its
+traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from cineray import __version__
+from cineray.cli import doctor as doctor_cli
+from cineray.cli import lake as lake_cli
+from cineray.cli.demo import demo
+from cineray.cli.ingest import ingest_command
+from cineray.cli.output import words
+from cineray.errors import CinerayError
+
+app = typer.Typer(
+    name="cineray",
+    help="Index video once, address every batch, train and sweep by what it costs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("doctor")(doctor_cli.doctor)
+app.command("ingest")(ingest_command)
+app.add_typer(lake_cli.app, name="lake")
+app.command("demo")(demo)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and stop."
+    ),
+) -> None:
+    """Index video once, address every batch, train and sweep by what it costs."""
+
+
+def main() -> None:
+    """Run the command line; every way out has its exit code."""
+    try:
+        app()
+    except CinerayError as error:
+        words.print("[bold red]error[/]: ", end="")
+        words.print(str(error), markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""An ingest that is killed, or meets another: the last version stays whole, the next run ends as if nothing had been.
+
+Every test here runs the real command in a process of its own and ends it with SIGKILL, which nothing can catch.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cineray.lake import Lake
+
+COLOURS = ["red", "green", "blue", "white", "black", "gray"]
+COPIES = 40
+CINERAY = [sys.executable, "-m", "cineray"]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Callable[..., None]) -> Path:
+    """60 files: 6 distinct videos, each under 10 names, and one that is no video."""
+    folder = tmp_path_factory.mktemp("videos")
+    for colour in COLOURS:
+        first = folder / f"{colour}-0.mp4"
+        ffmpeg("-f", "lavfi", "-i", f"color={colour}:size=64x48:rate=10", "-frames:v", 10, "-c:v", "libx264", first)
+        for copy in range(1, 10):
+            shutil.copy(first, folder / f"{colour}-{copy}.mp4")
+    (folder / "text.mp4").write_text("not a video\n" * 100)
+    return folder
+
+
+def ingest_command(source: Path, lake: Path, *options: str) -> list[str]:
+    return [*CINERAY, "ingest", str(source), "--lake", str(lake), "--json", *options]
+
+
+def ingest(source: Path, lake: Path, *options: str) -> dict[str, Any]:
+    done = subprocess.run(
+        ingest_command(source, lake, *options), capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+@pytest.fixture(scope="module")
+def clean(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What an ingest makes that nobody disturbs."""
+    return ingest(videos, tmp_path_factory.mktemp("clean") / "lake")
+
+
+def assert_whole(lake: Path) -> None:
+    """Whatever versions there are, all that they name is there and hashes right."""
+    if not (lake / "lake.json").exists():
+        return
+    opened = Lake.open(str(lake))
+    for version in opened.versions():
+        report = opened.verify(version, media="stat")
+        assert report.ok, report.problems
+
+
+def assert_each_video_once(lake: Path, videos: int) -> None:
+    opened = Lake.open(str(lake))
+    head = opened.head()
+    assert head is not None
+    ids = opened.read(head, "media", columns=["video_id"])["video_id"].to_pylist()
+    places = opened.read(head, "places", columns=["uri"])["uri"].to_pylist()
+    assert len(ids) == len(set(ids)) == videos
+    assert len(places) == len(set(places))
+
+
+def grown(path: Path, pattern: str) -> Iterator[bool]:
+    """Whether anything below `path` matches, asked again and again."""
+    while True:
+        yield path.exists() and any(path.rglob(pattern))
+
+
+# Each is a sign on disk that the ingest has come to a certain point; it is killed at the moment the sign is seen.
+POINTS = {
+    "the lake is marked": "lake.json",
+    "work is in the journal": "part-*.parquet",
+    "media rows are written": "media.lance/data/*.lance",
+    "media has a Lance version": "media.lance/_versions/*.manifest",
+    "places are written": "places.lance/data/*.lance",
+    "clips have a Lance version": "clips.lance/_versions/*.manifest",
+    "the manifest is put": "versions/00000001.json",
+    "a table is tagged": "_refs/tags/*.json",
+}
+
+
+@pytest.mark.slow
+def test_killed_at_any_point_the_next_run_ends_as_if_nothing_had_happened(
+    videos: Path, clean: dict[str, Any], tmp_path: Path
+) -> None:
+    for point, pattern in POINTS.items():
+        lake = tmp_path / point.replace(" ", "-")
+        process = subprocess.Popen(ingest_command(videos, lake), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for seen in grown(lake, pattern):
+            if seen or process.poll() is not None:
+                break
+        process.kill()
+        process.wait()
+        assert any(lake.rglob(pattern)), f"the ingest never came to: {point}"
+        assert_whole(lake)
+
+        report = ingest(videos, lake)
+
+        assert report["fingerprint"] == clean["fingerprint"], point
+        assert_whole(lake)
+        assert_each_video_once(lake, videos=len(COLOURS) + 1)
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_at_random_it_still_gets_done(
+    videos: Path, clean: dict[str, Any], tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    for number in range(8):
+        process = subprocess.Popen(ingest_command(videos, lake), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.4 + 0.17 * number)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert_whole(lake)
+
+    assert ingest(videos, lake)["fingerprint"] == clean["fingerprint"]
+    assert_each_video_once(lake, videos=len(COLOURS) + 1)
+
+
+def test_its_children_do_not_outlive_a_killed_driver(videos: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        ingest_command(videos, tmp_path / "lake"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    children: list[psutil.Process] = []
+    deadline = time.monotonic() + 30
+    while not children and process.poll() is None and time.monotonic() < deadline:
+        children = psutil.Process(process.pid).children(recursive=True)
+    assert children, "the ingest starts processes that look at the videos"
+    process.kill()
+    process.wait()
+
+    _, alive = psutil.wait_procs(children, timeout=10)
+
+    assert not alive
+
+
+def test_two_ingests_of_different_sources_at_once_both_land(videos: Path, tmp_path: Path) -> None:
+    lake, parts = tmp_path / "lake", [tmp_path / "a", tmp_path / "b"]
+    for part, colours in zip(parts, (COLOURS[:3], COLOURS[3:]), strict=True):
+        part.mkdir()
+        for colour in colours:
+            shutil.copy(videos / f"{colour}-0.mp4", part)
+    running = [
+        subprocess.Popen(ingest_command(part, lake), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for part in parts
+    ]
+
+    done = [(process, *process.communicate(timeout=120)) for process in running]
+
+    assert [process.returncode for process, _, _ in done] == [0, 0], [err for _, _, err in done]
+    assert sorted(json.loads(out)["version"] for _, out, _ in done) == [1, 2]
+    assert_each_video_once(lake, videos=6)
+    assert_whole(lake)
+
+
+def test_two_ingests_of_the_same_source_at_once_make_it_once(
+    videos: Path, clean: dict[str, Any], tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    running = [
+        subprocess.Popen(ingest_command(videos, lake), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+
+    done = [(process, *process.communicate(timeout=120)) for process in running]
+
+    assert [process.returncode for process, _, _ in done] == [0, 0], [err for _, _, err in done]
+    assert {json.loads(out)["fingerprint"] for _, out, _ in done} == {clean["fingerprint"]}
+    assert_each_video_once(lake, videos=len(COLOURS) + 1)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_killed_ray_worker_costs_its_task_and_nothing_else(
+    videos: Path, clean: dict[str, Any], tmp_path: Path
+) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for copy in range(COPIES):
+        for path in videos.iterdir():
+            (many / f"{copy:02d}-{path.name}").hardlink_to(path)
+    lake = tmp_path / "lake"
+    process = subprocess.Popen(
+        ingest_command(many, lake, "--engine", "ray"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    killed = kill_a_busy_worker(process, within_seconds=90)
+
+    out, err = process.communicate(timeout=180)
+
+    assert process.returncode == 0, err
+    assert killed, "a worker was at work, and was killed"
+    report = json.loads(out)
+    assert (report["videos"], len(report["rejected"])) == (len(COLOURS), COPIES)
+    assert_whole(lake)
+    assert_each_video_once(lake, videos=len(COLOURS) + COPIES)
+
+
+def kill_a_busy_worker(driver: subprocess.Popen[str], *, within_seconds: float) -> bool:
+    """SIGKILL the first of this driver's Ray workers that is seen to run a task of ours."""
+    deadline = time.monotonic() + within_seconds
+    while time.monotonic() < deadline and driver.poll() is None:
+        for child in psutil.Process(driver.pid).children(recursive=True):
+            try:
+                if "check_chunk" in " ".join(child.cmdline()):
+                    child.kill()
+                    return True
+            except psutil.NoSuchProcess:
+                continue
+        time.sleep(0.005)
+    return False
