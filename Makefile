@@ -1,0 +1,43 @@
+# cineray in two commands: `make demo` and `make test`. Everything else is in `make help`.
+# Paths here are relative on purpose: a checkout may lie in a folder with spaces in its name.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO_OUT ?= demo-out
+WORKERS ?= 2
+PYTEST_ARGS ?=
+IN_TURN := ray or network or slow
+# torch, and what torch alone asks for in versions of its own
+CHOSEN_BY_MACHINE := torch|torchcodec|setuptools|wheel|triton|nvidia-.*|cuda-.*|sympy|mpmath|networkx|jinja2|markupsafe|filelock|typing_extensions
+
+.PHONY: help setup demo check test lock clean
+.DEFAULT_GOAL := help
+
+help: ## say what can be made
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
+
+setup: ## FFmpeg, .venv, torch for this machine, the package; the second time takes a second
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 to 3.13 is needed: sudo apt-get install -y python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) platform/setup_env.py
+
+demo: setup ## make a small set of videos, ingest it, and show the version that it made
+	@$(BIN)/cineray demo --out "$(DEMO_OUT)"
+
+check: setup ## linters, the type checker, the architecture test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy platform/setup_env.py
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+# What starts Ray or a server, or is slow, runs in turn and in one process; the rest on $(WORKERS) workers. The first failing
+# run ends it, so the last line always tells. (One run with xdist's groups would do, but pytest 9.2 ignores them.)
+test: check ## make check, then all tests
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not ($(IN_TURN))" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "$(IN_TURN)" $(PYTEST_ARGS)
+
+lock: setup ## print what is installed, for platform/constraints.txt
+	@$(BIN)/python -m pip freeze --exclude-editable | grep -viE "^($(CHOSEN_BY_MACHINE))=="
+
+clean: ## remove what was made here, .venv too
+	rm -rf .venv .setup.log .setup.lock demo-out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
