@@ -1,7 +1,8 @@
 """Typed configs: what a job or a command was told, checked before anything starts.
 
-Every config derives from `Config`: frozen, keyword-only, unknown fields refused. `check` turns plain values into one and
-turns pydantic's complaint into ours: which field, what it got, what it wants, and the field that was probably meant.
+Every config derives from `Config`: frozen, keyword-only, unknown fields refused. `check` turns plain values into one
+and turns pydantic's complaint into ours: which field, what it got, what it wants, and the field that was probably
+meant.
 """
 
 from __future__ import annotations
