@@ -10,7 +10,7 @@ import pytest
 from cineray.errors import SourceError
 from cineray.records import Place, Reject, Sidecar, VideoFile
 from cineray.source import VideoFolder, true_name
-from cineray.storage import open_place
+from cineray.storage import open_place, place_stat
 
 
 @pytest.fixture
@@ -68,12 +68,14 @@ def test_a_listing_tells_place_size_and_version_without_opening_anything(clips: 
 
 def test_sidecars_have_the_videos_name_up_to_the_last_dot(clips: Path) -> None:
     write(clips, "a.mp4", "a.txt", "a.json", "a.en.srt", "a.b.mp4", "a.b.wav", "A.vtt", "x/a.cls", "a.npy")
+
+    def beside(name: str) -> Sidecar:
+        place = Place(uri=str(clips / name))
+        return Sidecar(kind=name.rsplit(".", 1)[1], place=place, version_tag=place_stat(place)[1])
+
     assert {file.name: file.sidecars for file in videos(clips)} == {
-        "a.mp4": (
-            Sidecar(kind="json", place=Place(uri=str(clips / "a.json"))),
-            Sidecar(kind="txt", place=Place(uri=str(clips / "a.txt"))),
-        ),
-        "a.b.mp4": (Sidecar(kind="wav", place=Place(uri=str(clips / "a.b.wav"))),),
+        "a.mp4": (beside("a.json"), beside("a.txt")),
+        "a.b.mp4": (beside("a.b.wav"),),
     }
 
 

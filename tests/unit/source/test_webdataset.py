@@ -82,7 +82,7 @@ def test_a_listing_says_exactly_where_the_bytes_lie(tmp_path: Path) -> None:
             place=Place(uri=str(shard), offset=512, length=5),
             size_bytes=5,
             version_tag=tag,
-            sidecars=(Sidecar(kind="txt", place=Place(uri=str(shard), offset=1536, length=5)),),
+            sidecars=(Sidecar(kind="txt", place=Place(uri=str(shard), offset=1536, length=5), version_tag=tag),),
         )
     ]
 
