@@ -39,7 +39,7 @@ def demo(
     with ingest_progress() as on_progress:
         report = ingest(config, on_progress=on_progress, message="the demo's moving shapes")
     shown = Lake.open(config.lake).show(report.version)
-    tables = [*report_tables(report), *version_tables(shown)]
+    tables = [*report_tables(report), *version_tables(shown, title="\nthe version that it made")]
     show({"ingest": report.to_dict(), "version": shown, "lake": config.lake}, as_json=as_json, table=tables)
     words.print(
         f"\nlook closer:\n  cineray lake query {config.lake} --columns label,captions,num_frames,variable_rate\n"

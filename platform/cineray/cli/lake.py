@@ -202,7 +202,7 @@ def annotate_command(
     )
 
 
-def version_tables(facts: dict[str, Any]) -> list[Table]:
+def version_tables(facts: dict[str, Any], title: str = "") -> list[Table]:
     """What a person wants to know of a version."""
     shown = {
         "version": f"{facts['version']}  ({facts['fingerprint'][:12]})",
@@ -216,7 +216,7 @@ def version_tables(facts: dict[str, Any]) -> list[Table]:
         "layers": facts["layers"],
         "rejected": facts["rejected"],
     }
-    return [facts_table({key: value for key, value in shown.items() if value not in ({}, [], "")})]
+    return [facts_table({key: value for key, value in shown.items() if value not in ({}, [], "")}, title)]
 
 
 def _usual_columns(table: str, as_json: bool | None) -> list[str] | None:
