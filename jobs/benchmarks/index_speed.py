@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import multiprocessing
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -65,7 +65,7 @@ def scan_exactly(path: Path) -> int:
 
 def with_torchcodec(paths: list[Path]) -> Cost:
     """A process per core, started before the clock."""
-    with ProcessPoolExecutor(CORES) as pool:
+    with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("spawn")) as pool:
         list(pool.map(scan_exactly, paths[: 2 * CORES]))
         with measured() as cost:
             list(pool.map(scan_exactly, paths, chunksize=8))
@@ -148,13 +148,13 @@ def section(title: str, paths: list[Path], rounds: int) -> str:
     for name, runs in costs.items():
         wall, cpu = median([c.wall_seconds for c in runs]), median([c.cpu_seconds for c in runs])
         rows.append([name, f"{len(paths) / wall:,.0f}", f"{1000 * cpu / len(paths):.1f}", f"{base / wall:.1f}"])
-    sample = paths[:50]
+    sample = [p for p in paths if p.suffix in {".mp4", ".mov"}][:50]
     shares = [[name, f"{100 * share:.1f} %"] for name, share in bytes_read(sample).items()]
     size, sampled = (sum(p.stat().st_size for p in some) / 1e6 for some in (paths, sample))
     return (
         f"## {title}: {len(paths)} files, {size:.1f} MB, medians of {rounds} rounds in turn\n\n"
         + table(["way", "videos/s", "CPU ms per video", "times ffprobe"], rows)
-        + f"\n\nBytes read, of {sampled:.1f} MB in the first {len(sample)} files:\n\n"
+        + f"\n\nBytes read, of {sampled:.1f} MB in {len(sample)} MP4 and MOV files:\n\n"
         + table(["way", "share of the files"], shares)
     )
 
@@ -174,9 +174,8 @@ def main() -> None:
         parts.append(section("Made videos (96 px, 48 frames, H.264)", files_of(Path(folder)), rounds))
     if given.media:
         parts.append(section("Real videos", files_of(given.media), rounds))
-    write_page(
-        "index_speed", "Indexing: videos per second, and bytes read", f"python {' '.join(sys.argv)}", "\n\n".join(parts)
-    )
+    command = f"python jobs/benchmarks/index_speed.py --media FOLDER --made {made} --rounds {rounds}"
+    write_page("index_speed", "Indexing: videos per second, and bytes read", command, "\n\n".join(parts))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Figures from shared machines are noisy, so ways are run in turn (A B C A B C ...
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -26,7 +27,7 @@ RESULTS = Path(__file__).with_name("results")
 
 @dataclass(slots=True)
 class Cost:
-    """What one run took: wall seconds, CPU seconds of this process and of its children that ended, and peak memory."""
+    """What one run took: wall seconds, CPU seconds of the process tree, and its peak memory."""
 
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -64,8 +65,14 @@ def tree_rss_bytes(pid: int | None = None) -> int:
 
 
 def _cpu_seconds() -> float:
+    """Of this process, of its children that ended, and of those that still run."""
     own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
+    total = own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = child.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def in_turn(ways: dict[str, Callable[[], Cost]], rounds: int) -> dict[str, list[Cost]]:
@@ -95,7 +102,7 @@ def machine() -> str:
     )
     memory = psutil.virtual_memory().total / 2**30
     return (
-        f"{model}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, Linux {platform.release()}, Python "
+        f"{model}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, Linux, Python "
         f"{platform.python_version()}, FFmpeg {''.join(ffmpeg)}, {versions}; {datetime.now(UTC):%Y-%m-%d}"
     )
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+import runpy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -38,6 +40,91 @@ def check(kind: type[C], values: Mapping[str, Any]) -> C:
     except ValidationError as error:
         lines = [_complaint(kind, problem) for problem in error.errors()]
         raise UsageError("\n".join(lines)) from None
+
+
+def load_job(path: str | Path, kinds: Mapping[str, type[Config]], sets: Sequence[str] = ()) -> Config:
+    """The config of a job: what `job()` of a Python file returns, or a YAML record of one, with `a.b=c` laid over it.
+
+    `kinds` names the configs that a YAML record may be of; a Python file says it by what it returns.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise UsageError(f"there is no job at {path}; wanted a Python file with a function job(), or a job's YAML")
+    if file.suffix == ".py":
+        job = _python_job(file)
+    elif file.suffix in (".yaml", ".yml"):
+        job = _yaml_job(file, kinds)
+    else:
+        raise UsageError(
+            f"{path} is neither .py nor .yaml; wanted a Python file with a function job(), or a job's YAML"
+        )
+    return override(job, sets)
+
+
+def _python_job(file: Path) -> Config:
+    """A job is code of the user's own, run like any program of theirs."""
+    make = runpy.run_path(str(file), run_name="cineray_job").get("job")
+    if not callable(make):
+        raise UsageError(f"{file} has no function job(); it must define one that returns a whole config")
+    job = make()
+    if not isinstance(job, Config):
+        raise UsageError(f"job() in {file} returned a {type(job).__name__}; it must return a config of cineray")
+    return job
+
+
+def _yaml_job(file: Path, kinds: Mapping[str, type[Config]]) -> Config:
+    import yaml
+
+    try:
+        told = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise UsageError(f"{file} is not valid YAML: {error}") from None
+    kind = told.pop("kind", None) if isinstance(told, dict) else None
+    if not isinstance(kind, str) or kind not in kinds:
+        raise UsageError(f"{file} says kind: {kind!r}; wanted one of {', '.join(sorted(kinds))}")
+    return check(kinds[kind], told)
+
+
+def job_to_yaml(job: Config, kinds: Mapping[str, type[Config]]) -> str:
+    """A job's record: every field as it was resolved. It is itself accepted wherever a job is."""
+    import yaml
+
+    kind = next(name for name, config in kinds.items() if type(job) is config)
+    text: str = yaml.safe_dump({"kind": kind, **job.model_dump(mode="json")}, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def override(job: C, sets: Sequence[str]) -> C:
+    """The config with fields replaced: `recipe.sampling.mode=fps`, `recipe.datasets.0.split=null`. Values are YAML."""
+    import yaml
+
+    if not sets:
+        return job
+    values = job.model_dump(mode="json")
+    for text in sets:
+        path, sign, value = text.partition("=")
+        if not sign or not path.strip():
+            raise UsageError(f"--set got {text!r}; it wants FIELD=VALUE, such as --set recipe.batch_size=8")
+        try:
+            _put(values, path.strip().split("."), yaml.safe_load(value))
+        except yaml.YAMLError:
+            raise UsageError(f"--set {path} got {value!r}, which is not a value; quote text that has : or #") from None
+    return check(type(job), values)
+
+
+def _put(values: Any, path: list[str], value: Any) -> None:
+    at = values
+    for depth, name in enumerate(path):
+        last = depth == len(path) - 1
+        key: Any = int(name) if isinstance(at, list) and name.isdecimal() else name
+        known = range(len(at)) if isinstance(at, list) else at if isinstance(at, dict) else ()
+        if key not in known:
+            near = difflib.get_close_matches(name, [str(k) for k in known], n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"it has: {', '.join(map(str, known)) or 'no fields'}"
+            raise UsageError(f"--set {'.'.join(path)}: `{'.'.join(path[:depth]) or 'the job'}` has no `{name}`; {hint}")
+        if last:
+            at[key] = value
+        at = at[key]
 
 
 def _complaint(kind: type[Config], problem: Any) -> str:

@@ -66,3 +66,17 @@ class TooManyRejects(CinerayError):
     """More of the videos were rejected than the stated limit allows. Exits 3; what was good is committed."""
 
     exit_code = 3
+
+
+class TooManySubstitutions(CinerayError):
+    """More of a run's clips could not be decoded than its recipe allows; the message lists them. Exits 3."""
+
+    exit_code = 3
+
+
+class FeedOrderError(CinerayError):
+    """A batch came to the wrong rank or at the wrong step; the run stops rather than train on it."""
+
+
+class FeedStalled(CinerayError):
+    """No batch came for longer than the feed was told to wait; the message says what it waited for."""

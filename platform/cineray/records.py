@@ -146,7 +146,7 @@ class FrameTable:
 
     def shown_at(self, pts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The frame number on screen at each instant: the last frame that began at or before it."""
-        return np.searchsorted(self.pts, pts, side="right") - 1
+        return self.pts.searchsorted(pts, side="right") - 1
 
     def to_bytes(self) -> bytes:
         """Packed for the lake: differences of each column, compressed; 300 frames take 1 to 2 kB."""

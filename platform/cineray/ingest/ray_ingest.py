@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,7 @@ from cineray.ingest.work import Checker
 CHUNK_TASKS = 128
 """About a second of work or more: each task slot of Ray Data loses some 0.1 s per task."""
 CHUNK_LIMIT_BYTES = 1 << 28
+CONNECT_SECONDS = 10.0
 CHUNK_TRIES = 4
 """Ray Data runs a task again whenever its worker dies, without end; a chunk that keeps killing it ends the run."""
 
@@ -125,6 +127,19 @@ def _checker(config_json: str) -> Checker:
     return _checkers[config_json]
 
 
+def _check_answers(address: str) -> None:
+    """Ray itself waits for minutes for a cluster that is not there."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # `auto`, or nothing: an embedded Ray
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise CinerayError(
+            f"Ray could not be reached at {address}: {error}; check the address, or run without Ray: --engine local"
+        ) from error
+
+
 @contextmanager
 def _connected(engine: EngineConfig) -> Iterator[None]:
     """A Ray to work on: the caller's, the cluster at the address, or an embedded one that ends with the ingest."""
@@ -134,6 +149,7 @@ def _connected(engine: EngineConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    _check_answers(engine.address)
     # Ray's processes are started by fork and exec; nothing of Lance is used in between.
     warnings.filterwarnings("ignore", message="lance is not fork-safe")
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -143,8 +159,8 @@ def _connected(engine: EngineConfig) -> Iterator[None]:
         ray.init(**where, logging_level=logging.ERROR, log_to_driver=False, configure_logging=True)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise CinerayError(
-            f"Ray could not be reached at {engine.address or 'this machine'}: {error}; check the address with "
-            "`cineray doctor`, or run without Ray: --engine local"
+            f"Ray could not be reached at {engine.address or 'this machine'}: {error}; check the address, or run "
+            "without Ray: --engine local"
         ) from error
     try:
         # Ray prints notices of dead workers to standard output, which belongs to the result.

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from cineray.errors import CommitConflict, LakeError, UsageError
@@ -56,6 +58,7 @@ class Table:
     def __init__(self, uri: str, schema: pa.Schema) -> None:
         self.uri, self.schema = lance_uri(uri), schema
         self._options = lance_options(uri) or None
+        self._kept: tuple[int, int, Any] = (0, 0, None)
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> list[Any]:
         """Rows to new, still invisible fragments, a batch at a time. No rows, no fragment."""
@@ -161,6 +164,37 @@ class Table:
             if type(error).__name__ != "PanicException":
                 raise
             raise LakeError(f"{self.uri} is damaged: Lance stopped reading it ({_short(error)})") from error
+
+    def positions(
+        self, version: int, *, columns: Sequence[str], where: str | None = None
+    ) -> Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch]]:
+        """Rows of a version as `scan` gives them, each with its number among all rows: what `take` asks for."""
+        held = {fragment.fragment_id: fragment.count_rows() for fragment in self.open(version).get_fragments()}
+        before = dict(zip(held, np.cumsum([0, *held.values()]).tolist(), strict=False))
+        for batch in self.scan(version, columns=columns, where=where, row_address=True):
+            address = batch["_rowaddr"].to_numpy()
+            fragments, inside = np.divmod(address.astype(np.int64), 1 << 32)
+            numbers = inside + np.array([before[fragment] for fragment in fragments.tolist()], dtype=np.int64)
+            yield numbers, batch.drop_columns(["_rowaddr"])
+
+    def take(self, version: int, numbers: Sequence[int], *, columns: Sequence[str]) -> pa.Table:
+        """These rows of a version, in this order, by their numbers among all its rows."""
+        dataset = self._opened(version)
+        names = self.known_columns(columns)
+        held = [name for name in names if name in dataset.schema.names] or dataset.schema.names[:1]
+        wanted = pa.schema([self.schema.field(name) for name in names])
+        try:
+            found = dataset.take(list(numbers), columns=held).combine_chunks()
+        except (ValueError, OSError, pa.ArrowException) as error:
+            raise LakeError(f"{self.uri} cannot be read: {_short(error)}") from error
+        batches = [with_all_columns(batch, wanted) for batch in found.to_batches()]
+        return pa.Table.from_batches(batches, schema=wanted)
+
+    def _opened(self, version: int) -> Any:
+        """The Lance dataset at a version, opened once per process: a fork must not use what its parent opened."""
+        if self._kept[:2] != (os.getpid(), version):
+            self._kept = (os.getpid(), version, self.open(version))
+        return self._kept[2]
 
     def known_columns(self, columns: Sequence[str] | None) -> list[str]:
         """These columns, or all; refused if the table has no such column."""
