@@ -128,9 +128,12 @@ def _put(values: Any, path: list[str], value: Any) -> None:
 
 
 def _complaint(kind: type[Config], problem: Any) -> str:
-    path = ".".join(str(part) for part in problem["loc"]) or kind.__name__
+    path = ".".join(str(part) for part in problem["loc"])
+    told = problem["msg"].removeprefix("Value error, ")
+    if not path:
+        return str(told)  # a check of several fields names them itself
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(path.split(".")[-1], kind.model_fields, n=1)
         hint = f"did you mean `{near[0]}`?" if near else f"it has: {', '.join(kind.model_fields)}"
         return f"{kind.__name__} has no field `{path}`; {hint}"
-    return f"{kind.__name__}.{path} got {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
+    return f"{path} got {problem['input']!r}: {told}"

@@ -68,6 +68,12 @@ class TooManyRejects(CinerayError):
     exit_code = 3
 
 
+class Interrupted(CinerayError):
+    """The user stopped it (Ctrl-C, SIGTERM); the message says what is kept and how to go on. Exits 130."""
+
+    exit_code = 130
+
+
 class TooManySubstitutions(CinerayError):
     """More of a run's clips could not be decoded than its recipe allows; the message lists them. Exits 3."""
 

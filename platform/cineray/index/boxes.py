@@ -41,6 +41,10 @@ _TOP_LEVEL = {
     b"udta",
 }
 _NEEDED = {b"ftyp", b"moov", b"moof", b"sidx"}
+_MAY_BE_CUT = {b"mdat", b"free", b"skip", b"mfra"}
+"""What may end with the file: media data, which is held against its packets, and boxes that tell of no frame."""
+_MOST_PADDING_BYTES = 64 << 20
+_BLOCK_BYTES = 1 << 20
 
 
 class Reader(Protocol):
@@ -105,6 +109,7 @@ class _Walk:
         while at + 8 <= self.size and not (self.found_moov and not self.header.fragmented):
             box = self.box_at(at)
             if box is None:
+                self.refuse_damage(at)
                 break
             self.header.boxes.append(box)
             if len(self.header.boxes) > _MOST_BOXES:
@@ -117,6 +122,8 @@ class _Walk:
             at = box.end
         if not self.found_moov:
             raise self.no_moov()
+        if self.header.fragmented and at < self.size < at + 8:
+            self.refuse_damage(at)
         return self.header
 
     def box_at(self, at: int) -> Box | None:
@@ -129,9 +136,13 @@ class _Walk:
             body = at + 16
         elif size == 0:
             size = self.size - at
-        if size < body - at:
+        if size < body - at or (self.header.fragmented and not (head[:4] != bytes(4) or kind in _MAY_BE_CUT)):
+            return None
+        if self.header.fragmented and not is_name(kind):
             return None
         end = at + size
+        if end > self.size and self.header.fragmented and kind not in _MAY_BE_CUT | _NEEDED:
+            return None
         if end > self.size and kind in _NEEDED:
             what = kind.decode("latin1")
             raise Unfit(
@@ -139,6 +150,18 @@ class _Walk:
                 f"the {what} box says that it ends at byte {end}, but the file has {self.size}; copy the file again",
             )
         return Box(kind, at, body, min(end, self.size))
+
+    def refuse_damage(self, at: int) -> None:
+        """In a fragmented file more fragments may follow whatever begins no box, unless it is padding to the end."""
+        if not self.header.fragmented:
+            return
+        for start in range(at, min(self.size, at + _MOST_PADDING_BYTES), _BLOCK_BYTES):
+            if any(self.reader.read_at(start, min(_BLOCK_BYTES, self.size - start))):
+                raise Unfit(
+                    "truncated" if self.size - at < 8 else "corrupt",
+                    f"no box begins at byte {at} of this fragmented MP4 of {self.size} bytes: the file was damaged or "
+                    "cut there, and frames after it cannot be found; copy it again",
+                )
 
     def peek(self, at: int, length: int) -> bytes:
         length = min(length, self.size - at)
@@ -184,6 +207,11 @@ class _Walk:
                 "recording was cut short; copy it again",
             )
         return Unfit("not_video", "no MP4 header was found, although it begins like one; leave it out of the source")
+
+
+def is_name(kind: bytes) -> bool:
+    """Whether these four bytes can be a box's name: printable, or QuickTime's copyright sign at the beginning."""
+    return all(32 <= byte < 127 for byte in kind[1:]) and (32 <= kind[0] < 127 or kind[0] == 0xA9)
 
 
 def children(box: bytes | memoryview) -> Iterator[Box]:

@@ -64,8 +64,8 @@ def check_framing(looked: Looked, table: FrameTable, hashed: InOrderHash) -> Non
             raise Unfit(
                 "corrupt",
                 f"the bytes of frame {frame} ({_at(table, frame, looked.time_base)}) are not "
-                f"{looked.picture.codec}: the file was "
-                "damaged, or never filled; copy it again, or repair it: ffmpeg -i in -c:v libx264 out.mp4",
+                f"{looked.picture.codec}: the file was damaged, or never filled; "
+                "copy it again, or repair it: ffmpeg -i in -c:v libx264 out.mp4",
             )
 
 
@@ -175,9 +175,9 @@ class _Run:
         lost = next(frame for frame in range(len(self.table)) if frame not in seen)
         raise Unfit(
             "decode_failed",
-            f"the decoder shows {len(seen)} frames and the container declares {len(self.table)}; the "
-            "first that is missing is "
-            f"at {_at(self.table, lost, self.time_base)}; write the file again: ffmpeg -i in -c:v libx264 out.mp4",
+            f"the decoder shows {len(seen)} frames and the container declares {len(self.table)}; "
+            f"the first that is missing is at {_at(self.table, lost, self.time_base)}; "
+            "write the file again: ffmpeg -i in -c:v libx264 out.mp4",
         )
 
 
@@ -196,9 +196,8 @@ def check_seeking(
             if found is None or found.pts != pts or picture_hash(found) != expected:
                 raise Unfit(
                     "decode_failed",
-                    f"seeking to the key frame at {_at(table, frame, time_base)} does not give the "
-                    "picture that decoding from "
-                    "the start gives; write the file again: ffmpeg -i in -c:v libx264 out.mp4",
+                    f"seeking to the key frame at {_at(table, frame, time_base)} does not give the picture "
+                    "that decoding from the start gives; write the file again: ffmpeg -i in -c:v libx264 out.mp4",
                 )
 
 

@@ -1,7 +1,7 @@
 """How long a file says that it is. Its first bytes in; `Unfit` when it is shorter than that, and so was cut.
 
-Matroska and AVI tell their size in their first bytes, and FFmpeg reads what is there without a word. MPEG streams and
-FLV do not tell: of those a cut copy is a shorter video. (MP4's header is held against the file packet by packet.)
+Matroska and AVI tell their size in their first bytes, and FFmpeg reads what is there without a word. What
+other containers tell, and where, `follow.py` knows. (MP4's header is held against the file packet by packet.)
 """
 
 from __future__ import annotations

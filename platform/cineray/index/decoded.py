@@ -87,9 +87,8 @@ def decoded_times(
         number, said = decoding.errors[0]
         raise Unfit(
             "corrupt",
-            f"packet {number} cannot be decoded ({said}), and the container gives no times that would "
-            "do without decoding; "
-            "repair it: ffmpeg -i in -c:v libx264 out.mp4",
+            f"packet {number} cannot be decoded ({said}), and the container gives no times that would do "
+            "without decoding; repair it: ffmpeg -i in -c:v libx264 out.mp4",
         )
     if -1 in shown:
         detail = "the decoder cannot tell which packet a frame came from; convert it: ffmpeg -i in -c:v libx264 out.mp4"

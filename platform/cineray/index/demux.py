@@ -19,7 +19,7 @@ from cineray.index.decoded import FirstFrame, decoded_times
 from cineray.index.facts import audio_streams, choose_stream, picture_facts, video_stream
 from cineray.index.identity import InOrderHash
 from cineray.index.looked import CountedReader, Looked
-from cineray.index.packets import collect, real_packets
+from cineray.index.packets import collect, hide_repeats, real_packets
 from cineray.index.reasons import Unfit
 from cineray.index.sniff import SELF_CONTAINED
 from cineray.index.table import times_are_missing
@@ -86,6 +86,8 @@ def look_by_demuxing(reader: CountedReader, front: bytes, hashed: InOrderHash) -
         if name in ("matroska", "webm"):
             passing = first.watch(passing)
         packets = collect(passing, vp8=codec == "vp8", vp9=codec == "vp9")
+        if codec == "theora":
+            hide_repeats(packets)
         # Two fields of one picture may be two packets in a bare or an MPEG stream; progressive is 1 in FFmpeg.
         fields = name in _IN_FIELDS and context.field_order > 1
         looked = Looked(
@@ -98,6 +100,7 @@ def look_by_demuxing(reader: CountedReader, front: bytes, hashed: InOrderHash) -
             nominal_rate=stream.base_rate,
             packets=packets,
             audio=audio_streams(container),
+            track=stream.id,
             extradata=bytes(context.extradata or b""),
         )
         locked = packets.encrypted or "enc_key_id" in stream.metadata  # FFmpeg's name for Matroska's ContentEncKeyID

@@ -10,6 +10,7 @@ from __future__ import annotations
 from blake3 import blake3
 
 from cineray.index.looked import CountedReader
+from cineray.index.passing import Follower
 from cineray.index.reasons import Unfit
 
 _BLOCK_BYTES = 1 << 20
@@ -19,14 +20,18 @@ ID_DIGITS = 32
 class InOrderHash:
     """Hashes a file's bytes while somebody else reads it: what comes in order is taken, the rest is read at the end."""
 
-    def __init__(self, reader: CountedReader) -> None:
+    def __init__(self, reader: CountedReader, follower: Follower | None = None) -> None:
         self._reader, self._hash, self._done = reader, blake3(), 0
+        self._follower = follower
         self._window_at, self._window = 0, b""
 
     def saw(self, offset: int, data: bytes) -> None:
         """Bytes of the file that were just read, from `offset` on."""
         if offset <= self._done < offset + len(data):
-            self._hash.update(data[self._done - offset :] if offset < self._done else data)
+            fresh = data[self._done - offset :] if offset < self._done else data
+            self._hash.update(fresh)
+            if self._follower is not None:
+                self._follower.saw(fresh)
             self._done = offset + len(data)
 
     def read_on(self, offset: int, length: int) -> bytes:

@@ -29,6 +29,8 @@ class Looked:
     audio: tuple[AudioStream, ...]
     shown: npt.NDArray[np.int64] | None = None
     pts: npt.NDArray[np.int64] | None = None
+    track: int = 0
+    """The stream's own number in the container: a transport stream's PID."""
     extradata: bytes = b""
     header_bytes: bytes = b""
     """The header that identifies a remote file; empty where the whole file had to be read anyway."""

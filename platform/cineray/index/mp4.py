@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 
 from cineray.index.boxes import Header, find, read_header
 from cineray.index.facts import audio_streams, choose_stream, picture_facts
+from cineray.index.fragments import check_fragments
 from cineray.index.header_file import HeaderFile
 from cineray.index.looked import CountedReader, Looked, clockwise_degrees
 from cineray.index.packets import Packets, collect, real_packets
@@ -38,6 +39,7 @@ def look_at_mp4(reader: CountedReader, front: bytes) -> Looked:
     """Index one MP4 or MOV whose first bytes are `front`."""
     header = read_header(reader, front)
     refuse_encrypted(header)
+    check_fragments(header)
     with av.open(
         HeaderFile(header), "r", metadata_errors="replace", buffer_size=1 << 16, options=_OPTIONS
     ) as container:
@@ -86,9 +88,8 @@ def refuse_cut_short(stream: VideoStream, size_bytes: int) -> None:
         last = max(entry.pos + entry.size for entry in entries)
         raise Unfit(
             "truncated",
-            f"{outside} of {len(entries)} packets lie beyond the end of the file: it has {size_bytes} "
-            "bytes and its header "
-            f"declares {last}; copy the file again",
+            f"{outside} of {len(entries)} packets lie beyond the end of the file: it has {size_bytes} bytes "
+            f"and its header declares {last}; copy the file again",
         )
 
 

@@ -88,6 +88,17 @@ def collect(packets: Iterable[av.Packet[VideoStream]], *, vp8: bool = False, vp9
     )  # fmt: skip
 
 
+def hide_repeats(packets: Packets) -> None:
+    """Theora says "the same picture again" with an empty packet: no frame of its own, but more time for the last."""
+    shown = 0
+    for number, size in enumerate(packets.size.tolist()):
+        if size == 0 and number:
+            packets.shown[number] = False
+            packets.duration[shown] += packets.duration[number]
+        else:
+            shown = number
+
+
 def _hidden_vp8(packet: av.Packet[VideoStream]) -> bool:
     """VP8 keeps an alternative reference frame in a packet of its own; bit 4 of its first byte says `show_frame`."""
     return packet.size > 0 and not memoryview(packet)[0] & 0x10

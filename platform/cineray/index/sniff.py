@@ -1,5 +1,7 @@
 """The first kilobyte of a file in; a reason out when it is plainly not a video. FFmpeg is asked only after this.
 
+The reason names the kind of file and quotes nothing of it: reasons are stored and shown, and the file may be secret.
+
 FFmpeg guesses generously: it takes text for subtitles, pictures for one-frame videos and playlists for an invitation to
 open other addresses. So what is well known is named here, and `DEMUXERS` lists the only formats that FFmpeg may try:
 containers that hold their own bytes. Playlists, concat scripts and image sequences are not among them.
@@ -66,7 +68,8 @@ def refuse_what_is_no_video(front: bytes, size_bytes: int) -> None:
     if size_bytes == 0 or not front:
         raise Unfit("empty", "the file has 0 bytes; fetch it again from where it came from")
     if front.startswith(_LFS):
-        wanted = next((line[5:] for line in front.decode("ascii", "replace").splitlines() if line[:5] == "size "), "?")
+        sizes = (line[5:] for line in front.decode("ascii", "replace").splitlines() if line[:5] == "size ")
+        wanted = next((size for size in sizes if size.isascii() and size.isdigit()), "unknown many")
         raise Unfit(
             "lfs_pointer", f"this is a Git LFS pointer to a file of {wanted} bytes; run `git lfs pull` and ingest again"
         )
@@ -85,5 +88,4 @@ def refuse_what_is_no_video(front: bytes, size_bytes: int) -> None:
             "not_video", f"the first {len(front)} bytes are all zero: a copy that was never filled; fetch it again"
         )
     if all(byte in _TEXT for byte in front) and b"\x00" not in front and not front.startswith(b"YUV4MPEG2"):
-        start = front[:24].decode("utf-8", "replace")
-        raise Unfit("not_video", f"this is text (it starts with {start!r}); leave it out of the source")
+        raise Unfit("not_video", "this is text; leave it out of the source")

@@ -13,6 +13,7 @@ from cineray.errors import PlaceError, UsageError
 from cineray.index.boxes import FRONT_BYTES, looks_like_mp4
 from cineray.index.check import LEVELS, check_decode, check_framing, check_packets
 from cineray.index.demux import look_by_demuxing, open_container
+from cineray.index.follow import follower_of
 from cineray.index.identity import InOrderHash, header_hash, video_id
 from cineray.index.leading import hide_what_cannot_be_shown
 from cineray.index.looked import CountedReader, Looked
@@ -55,7 +56,8 @@ def index_bytes(reader: CountedReader, *, level: Level = "packets", whole: bool 
     try:
         front = reader.read_at(0, FRONT_BYTES)
         refuse_what_is_no_video(front, reader.size_bytes)
-        hashed = InOrderHash(reader)
+        follower = follower_of(front, reader.size_bytes)
+        hashed = InOrderHash(reader, follower)
         looked = look_at_mp4(reader, front) if looks_like_mp4(front) else look_by_demuxing(reader, front, hashed)
         if looked.times_from == "packets":
             hide_what_cannot_be_shown(looked.packets, lambda: open_container(reader), looked.stream_index)
@@ -67,6 +69,8 @@ def index_bytes(reader: CountedReader, *, level: Level = "packets", whole: bool 
                 check_framing(looked, table, hashed)
         whole = whole or not looked.header_bytes
         content_hash = hashed.finish() if whole else header_hash(reader.size_bytes, looked.header_bytes)
+        if follower is not None and level != "header":
+            follower.refuse(looked.track)
         if level == "decode":
             check_decode(lambda: open_container(reader), looked, table)
     except av.FFmpegError as error:

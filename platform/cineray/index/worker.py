@@ -21,6 +21,8 @@ from cineray.index.wire import Message, file_to_dict, pack, result_of, unpack
 from cineray.records import IndexedVideo, Reject, VideoFile
 
 _START_SECONDS = 60.0
+_START_AGAIN_TIMES = 3
+_START_AGAIN_SECONDS = 0.2
 _LAST_WORDS_BYTES = 2000
 _FILES_PER_CHILD = 1000
 """Then a fresh one: whatever a library leaks on damaged files stays small."""
@@ -105,24 +107,45 @@ class Worker:
         return result
 
     def start(self) -> _Running:
-        """Start a child and wait until it says that it is ready."""
+        """Start a child. One that is killed before it is ready, as when memory is short, is started again, 3 times."""
+        killed = 0
+        while True:
+            child = self.started()
+            try:
+                self.receive(child, time.monotonic() + _START_SECONDS)
+                return child
+            except (EOFError, TimeoutError) as error:
+                code = self.stop()
+                killed += isinstance(error, EOFError) and code < 0
+                if killed and killed <= _START_AGAIN_TIMES and not self.ended:
+                    time.sleep(_START_AGAIN_SECONDS)
+                    continue
+                raise CinerayError(
+                    f"the process that indexes videos could not start ({' '.join(self.command)}): "
+                    f"{self.why_not_started(error, code)}; run that command to see more"
+                ) from error
+
+    def why_not_started(self, error: Exception, code: int) -> str:
+        """Its last words, or else how it ended."""
+        said = self.last_words.decode("utf-8", "replace").strip()
+        if said:
+            return said
+        if isinstance(error, TimeoutError):
+            return f"it was not ready after {_START_SECONDS:g} s"
+        return (
+            f"signal {signal.Signals(-code).name} ended it each time" if code < 0 else f"it ended with exit code {code}"
+        )
+
+    def started(self) -> _Running:
+        """A new child with its pipes, which may not be ready yet."""
         if self.ended:
             raise UsageError("the IndexPool is closed; open a new one to index more files")
         self.last_words, self.files, pipe = b"", 0, subprocess.PIPE
         process = subprocess.Popen(self.command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
         if process.stdin is None or process.stdout is None or process.stderr is None:
             raise CinerayError(f"no pipes to {self.command[0]}; this Python cannot start processes")
-        self.child = child = _Running(process, process.stdin, process.stdout, process.stderr)  # type: ignore[arg-type]
-        try:
-            self.receive(child, time.monotonic() + _START_SECONDS)
-        except (EOFError, TimeoutError) as error:
-            self.stop()
-            said = self.last_words.decode("utf-8", "replace").strip() or "it said nothing"
-            raise CinerayError(
-                f"the process that indexes videos could not start ({' '.join(self.command)}): {said}; "
-                "run that command to see more"
-            ) from error
-        return child
+        self.child = _Running(process, process.stdin, process.stdout, process.stderr)  # type: ignore[arg-type]
+        return self.child
 
     def receive(self, child: _Running, deadline: float) -> Message:
         """The child's next message. What it prints meanwhile is drained, so that it never waits, and its end kept."""

@@ -2,7 +2,7 @@
 
 from cineray.ingest.annotate import annotate
 from cineray.ingest.config import EngineConfig, IngestConfig, SplitConfig
-from cineray.ingest.run import IngestReport, Progress, check_limit, ingest
+from cineray.ingest.run import IngestReport, Progress, check_limit, ingest, whoami
 
 __all__ = [
     "EngineConfig",
@@ -13,4 +13,5 @@ __all__ = [
     "annotate",
     "check_limit",
     "ingest",
+    "whoami",
 ]

@@ -10,13 +10,14 @@ Nothing depends on the order in which work was finished: of several places of on
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cineray.errors import SplitLeakage
+from cineray.errors import SplitLeakage, UsageError
 from cineray.ingest import staged
 from cineray.ingest.config import SplitConfig
 from cineray.ingest.journal import Journal
@@ -31,18 +32,60 @@ _MAX_NAMED = 20
 _SURVEYED = ["outcome", "key", "signature", "checked_at", "name", "given_split", "given_group", "media", "place"]
 
 
+def split_rule(asked: SplitConfig, head: Version | None) -> SplitRule:
+    """The rule that divides: the lake's own, and in a new lake what was asked for. Another is taken on purpose only."""
+    given = {name: getattr(asked, name) for name in ("fractions", "salt", "group_by")}
+    given = {name: value for name, value in given.items() if value is not None}
+    held = head.split_rule if head else None
+    rule = dataclasses.replace(held or SplitRule(), **given)
+    if held is None or asked.change or rule == held:
+        return rule
+    # As text, because the order of the fractions is part of the rule.
+    pairs = [(name, repr(getattr(held, name)), repr(getattr(rule, name))) for name in given]
+    told = "; ".join(f"{name} is {has} and {wants} was asked for" for name, has, wants in pairs if has != wants)
+    raise UsageError(
+        f"the lake divides its videos by another rule: {told}. Leave the option out to go on with the lake's rule, or "
+        "let the new one hold for new groups with --change-split-rule"
+    )
+
+
+class Counts(NamedTuple):
+    """What a proposal changes, in videos and places."""
+
+    added: int
+    removed: int
+    further_places: int
+
+
 class Proposal:
     """What one ingest would change in one head."""
 
     def __init__(self, lake: Lake, head: Version | None, journal: Journal, splits: SplitConfig, source: str) -> None:
         self.lake, self.head, self.journal, self.source = lake, head, journal, source
-        self.rule = SplitRule(fractions=splits.fractions, salt=splits.salt)
-        self.found: Survey = survey(journal.tables(_SURVEYED), lake=lake, head=head, splits=splits, source=source)
+        self.rule = split_rule(splits, head)
+        self.found: Survey = survey(
+            journal.tables(_SURVEYED),
+            lake=lake,
+            head=head,
+            group_by=self.rule.group_by,
+            keep_given=splits.given == "keep",
+            source=source,
+        )
         self.given_splits = self._given_splits()
+
+    def counts(self) -> Counts:
+        """What a person wants to know of it."""
+        ready = pc.equal(self.found.work["outcome"], staged.READY)
+        new = self.found.primary.filter(pc.equal(self.found.primary["outcome"], staged.READY))
+        added = set(new["video_id"].to_pylist()) - self.found.refreshed
+        known = self.found.refreshed | self.found.relocated.keys()
+        places = self.found.work.filter(ready)["video_id"].to_pylist()
+        removed = sum(not video.startswith("rejected-") for video in self.found.leaving)
+        return Counts(len(added), removed, sum(video not in known for video in places) - len(added))
 
     def changes(self) -> Changes:
         """Rows to add and to remove; nothing at all where the head has everything."""
-        rule = None if self.head else self.rule
+        rule = None if self.head and self.head.split_rule == self.rule else self.rule
         if not self.found.work.num_rows:
             return Changes(split_rule=rule)
         layers = sorted(self._new_layers())
@@ -133,14 +176,19 @@ class Proposal:
             *(given[c].to_pylist() for c in ("video_id", "given_split", "name")), strict=True
         ):
             if splits.setdefault(video, split) != split:
-                leaks.append(f"{name!r} in {split} has the same bytes as {names[video]} in {splits[video]}")
+                leaks.append(self._leak(video, name, split, names[video], splits[video]))
             names.setdefault(video, repr(name))
         if leaks:
             raise SplitLeakage(
-                f"{len(leaks)} videos would lie in two splits: {'; '.join(leaks[:_MAX_NAMED])}. Nothing was "
+                f"{len(leaks)} times a video would lie in two splits: {'; '.join(leaks[:_MAX_NAMED])}. Nothing was "
                 "committed; remove one copy of each, or let the lake divide them with --ignore-given-splits"
             )
         return splits
+
+    def _leak(self, video: str, name: str, split: str, other: str, held: str) -> str:
+        if video in self.found.refreshed:
+            return f"{name!r} was in {held} and is now said to be in {split}, but a video keeps its split"
+        return f"{name!r} in {split} has the same bytes as {other} in {held}"
 
     # -- layers
 

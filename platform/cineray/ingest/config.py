@@ -3,39 +3,47 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from cineray import storage
 from cineray.config import Config
-
-DEFAULT_FRACTIONS = {"train": 0.9, "validation": 0.05, "test": 0.05}
+from cineray.errors import CinerayError
 
 
 class SplitConfig(Config):
     """How videos are divided. The unit is a group (one source recording), so that its parts never face each other."""
 
-    fractions: dict[str, float] = DEFAULT_FRACTIONS
-    """Share of each split; a group's split is a hash of its key, so it never changes when more videos arrive."""
-    salt: str = "cineray"
+    fractions: dict[str, float] | None = None
+    """Share of each split. A group's split is a hash of its key, so it never changes when more videos arrive. Null: as
+    the lake does it already, or 0.9 train, 0.05 validation, 0.05 test in a new one; so for the two below."""
+    salt: str | None = None
     """Another salt gives another, equally stable, division."""
     given: Literal["keep", "ignore"] = "keep"
     """`keep`: a split that the source states (a `train/` folder, a `split` column) holds; `ignore`: hash all."""
-    group_by: str = "video"
+    group_by: str | None = None
     """`video`: each distinct video is its own group; `column:NAME`: a metadata column; `path:REGEX`: the first group
     that the regular expression captures in the name. A `group` that the source itself states comes first."""
+    change: bool = False
+    """Let another rule than the lake's hold from now on; groups that have a split keep it."""
 
     @field_validator("fractions")
     @classmethod
-    def _sum_to_one(cls, fractions: dict[str, float]) -> dict[str, float]:
+    def _sum_to_one(cls, fractions: dict[str, float] | None) -> dict[str, float] | None:
+        if fractions is None:
+            return None
         if not fractions or any(f < 0 for f in fractions.values()) or not math.isclose(sum(fractions.values()), 1.0):
             raise ValueError(f"split fractions must be positive and sum to 1, got {fractions}; e.g. train=0.9,test=0.1")
         return fractions
 
     @field_validator("group_by")
     @classmethod
-    def _known_rule(cls, rule: str) -> str:
+    def _known_rule(cls, rule: str | None) -> str | None:
+        if rule is None:
+            return None
         kind, _, rest = rule.partition(":")
         if rule != "video" and (kind not in {"column", "path"} or not rest):
             raise ValueError(f"group_by must be `video`, `column:NAME` or `path:REGEX`, got {rule!r}")
@@ -78,13 +86,30 @@ class IngestConfig(Config):
 
     @model_validator(mode="after")
     def _different_places(self) -> IngestConfig:
-        if self.source.rstrip("/") == self.lake.rstrip("/"):
+        source, lake = _true_place(self.source), _true_place(self.lake)
+        if source == lake:
             raise ValueError(f"source and lake are both {self.lake!r}; the lake needs a place of its own")
+        if is_below(source, lake):
+            raise ValueError(f"the source {self.source!r} lies inside the lake {self.lake!r}; name another source")
         return self
 
     def work_key(self) -> str:
         """Names the work itself, without what only concerns the run: finished work of a killed run is found by it."""
         return self.model_copy(update={"max_reject_fraction": 0.0, "splits": SplitConfig(), "allow_hosts": ()}).digest()
+
+
+def is_below(uri: str, folder: str) -> bool:
+    """Whether a place lies inside a folder or prefix."""
+    return uri.startswith(folder.rstrip("/") + "/")
+
+
+def _true_place(uri: str) -> str:
+    """One spelling for one place: absolute, and without symbolic links."""
+    try:
+        place = storage.normalise_uri(uri)
+    except CinerayError:
+        return uri  # a pattern of shards, or something that whoever opens it will refuse in better words
+    return place if storage.is_remote(place) else os.path.realpath(place)
 
 
 class EngineConfig(Config):

@@ -33,10 +33,12 @@ def run_local(
     with Checker(config, workers=workers) as checker:
         batch: list[staged.Row] = []
         written_at = time.monotonic()
-        for row in checker.check(tasks):
-            batch.append(row)
-            on_progress(Summary.of([row]))
-            if len(batch) >= BATCH_ROWS or time.monotonic() - written_at > BATCH_SECONDS:
-                journal.write(batch)
-                batch, written_at = [], time.monotonic()
-        journal.write(batch)
+        try:
+            for row in checker.check(tasks):
+                batch.append(row)
+                on_progress(Summary.of([row]))
+                if len(batch) >= BATCH_ROWS or time.monotonic() - written_at > BATCH_SECONDS:
+                    journal.write(batch)
+                    batch, written_at = [], time.monotonic()
+        finally:
+            journal.write(batch)  # also when the user stops it: finished is finished

@@ -12,12 +12,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
-import socket
-import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from cineray import storage
@@ -27,11 +22,11 @@ from cineray.ingest.journal import Journal, write_part
 from cineray.ingest.summary import Summary
 from cineray.ingest.tasks import Task, task_from_json, task_to_json
 from cineray.ingest.work import Checker
+from cineray.telemetry.ray_session import connected
 
 CHUNK_TASKS = 128
 """About a second of work or more: each task slot of Ray Data loses some 0.1 s per task."""
 CHUNK_LIMIT_BYTES = 1 << 28
-CONNECT_SECONDS = 10.0
 CHUNK_TRIES = 4
 """Ray Data runs a task again whenever its worker dies, without end; a chunk that keeps killing it ends the run."""
 
@@ -54,7 +49,7 @@ def run_on_ray(
     on_listed(total)
     if not chunks:
         return
-    with _connected(engine):
+    with connected(engine.address):
         for summary in _summaries(chunks, config, engine, journal.own):
             on_progress(summary)
     storage.delete_object(folder, recursive=True)
@@ -125,46 +120,3 @@ def _checker(config_json: str) -> Checker:
         workers = 4 if storage.is_remote(storage.normalise_uri(config.source)) else 1
         _checkers[config_json] = Checker(config, workers=workers)
     return _checkers[config_json]
-
-
-def _check_answers(address: str) -> None:
-    """Ray itself waits for minutes for a cluster that is not there."""
-    host, colon, port = address.rpartition("://")[2].rpartition(":")
-    if not colon or not port.isdecimal():
-        return  # `auto`, or nothing: an embedded Ray
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise CinerayError(
-            f"Ray could not be reached at {address}: {error}; check the address, or run without Ray: --engine local"
-        ) from error
-
-
-@contextmanager
-def _connected(engine: EngineConfig) -> Iterator[None]:
-    """A Ray to work on: the caller's, the cluster at the address, or an embedded one that ends with the ingest."""
-    import ray
-    import ray.data
-
-    if ray.is_initialized():
-        yield
-        return
-    _check_answers(engine.address)
-    # Ray's processes are started by fork and exec; nothing of Lance is used in between.
-    warnings.filterwarnings("ignore", message="lance is not fork-safe")
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    where: dict[str, Any] = {"address": engine.address} if engine.address else {"include_dashboard": False}
-    try:
-        ray.init(**where, logging_level=logging.ERROR, log_to_driver=False, configure_logging=True)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise CinerayError(
-            f"Ray could not be reached at {engine.address or 'this machine'}: {error}; check the address, or run "
-            "without Ray: --engine local"
-        ) from error
-    try:
-        # Ray prints notices of dead workers to standard output, which belongs to the result.
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        ray.shutdown()

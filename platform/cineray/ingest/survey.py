@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cineray.ingest import staged
-from cineray.ingest.config import SplitConfig
 from cineray.lake import reject_id
 
 if TYPE_CHECKING:
@@ -41,6 +40,8 @@ _WORK = pa.schema(
         ("has_place", pa.bool_()),
     ]
 )
+GroupRule = Callable[[str, str | None], str | None]
+"""(name, metadata columns as JSON) -> group key."""
 _HEAD_MEDIA = ["video_id", "uri", "reason"]
 _HEAD_PLACES = ["place_id", "signature", "video_id", "uri", "offset", "length"]
 
@@ -61,9 +62,11 @@ class Survey:
     """Videos of the head whose first place now holds other bytes: the place that describes them from now on."""
 
 
-def survey(parts: Iterable[pa.Table], *, lake: Lake, head: Version | None, splits: SplitConfig, source: str) -> Survey:
+def survey(
+    parts: Iterable[pa.Table], *, lake: Lake, head: Version | None, group_by: str, keep_given: bool, source: str
+) -> Survey:
     """Hold the finished work against the head."""
-    work = _latest_per_place(_work_table(parts, splits))
+    work = _latest_per_place(_work_table(parts, group_rule(group_by), keep_given=keep_given))
     work = work.filter(pc.not_equal(work["outcome"], staged.UNCHANGED))
     places, media = _head_table(lake, head, "places", _HEAD_PLACES), _head_table(lake, head, "media", _HEAD_MEDIA)
     work = _not_yet_there(work, places, media)
@@ -86,13 +89,12 @@ def _absent(column: str, known: pa.Array) -> pc.Expression:
     return ~pc.field(column).isin(known)
 
 
-def _work_table(parts: Iterable[pa.Table], splits: SplitConfig) -> pa.Table:
+def _work_table(parts: Iterable[pa.Table], group_of: GroupRule, *, keep_given: bool) -> pa.Table:
     tables, at = [], 0
-    group_of = group_rule(splits)
     for part in parts:
         media, place = part["media"].combine_chunks(), part["place"].combine_chunks()
         video_ids, columns = media.field("video_id"), media.field("columns")
-        given = part["given_split"] if splits.given == "keep" else pa.nulls(part.num_rows, pa.string())
+        given = part["given_split"] if keep_given else pa.nulls(part.num_rows, pa.string())
         groups = [
             told or group_of(name or "", row_columns) or video
             for told, name, row_columns, video in zip(
@@ -119,9 +121,9 @@ def _work_table(parts: Iterable[pa.Table], splits: SplitConfig) -> pa.Table:
     return pa.concat_tables(tables) if tables else _WORK.empty_table()
 
 
-def group_rule(splits: SplitConfig) -> Callable[[str, str | None], str | None]:
+def group_rule(group_by: str) -> GroupRule:
     """What finds a video's group key in its name or its metadata columns; None lets the video be its own group."""
-    kind, _, rest = splits.group_by.partition(":")
+    kind, _, rest = group_by.partition(":")
     if kind == "path":
         pattern = re.compile(rest)
 

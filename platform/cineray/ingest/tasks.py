@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,3 +85,15 @@ def task_from_json(line: str) -> Task:
         Sidecar(kind=s["kind"], place=Place(**s["place"]), version_tag=s["version_tag"]) for s in listed["sidecars"]
     )
     return Task(listed=VideoFile(**listed), known_signature=told["known"])
+
+
+@contextmanager
+def spooled(tasks: Iterable[Task]) -> Iterator[tuple[int, Iterator[Task]]]:
+    """How many tasks there are, and the tasks: kept in a temporary file meanwhile, so that many take no memory."""
+    with tempfile.TemporaryFile("w+", encoding="ascii", prefix="cineray-tasks-") as file:
+        total = 0
+        for task in tasks:
+            file.write(task_to_json(task) + "\n")
+            total += 1
+        file.seek(0)
+        yield total, (task_from_json(line) for line in file)

@@ -70,8 +70,17 @@ class Writer(Protocol):
         """Told after each step of the protocol."""
 
 
-def commit(lake: Writer, prepare: Callable[[Version | None], Changes], provenance: Provenance) -> Version:
-    """The new version, or the head if `prepare` changes nothing. The first commit makes a version even of nothing."""
+def commit(
+    lake: Writer,
+    prepare: Callable[[Version | None], Changes],
+    provenance: Provenance,
+    *,
+    may_land: Callable[[], None] = lambda: None,
+) -> Version:
+    """The new version, or the head if `prepare` changes nothing. The first commit makes a version even of nothing.
+
+    `may_land` is called before the manifest is put, and raises where the writer's lease ran out.
+    """
     for attempt in range(MAX_TRIES):
         head = lake.head()
         changes = prepare(head)
@@ -83,6 +92,7 @@ def commit(lake: Writer, prepare: Callable[[Version | None], Changes], provenanc
         holds = checked(lake, head, tables)
         lake.on_step("checked")
         made = _version(head, tables, rule, holds, provenance)
+        may_land()
         if _put(lake.uri, made):
             lake.on_step("manifest")
             _tag(lake, head, made)

@@ -6,7 +6,8 @@ files that only they need; fragments that were written and never committed; stag
 videos that no root names; files that a killed writer left half-written; leases that ran out.
 
 Promises: nothing that a root needs and nothing younger than the grace period, or than the oldest running writer, is
-touched; tags that a killed commit did not get to are made; and a gc that is killed is finished by the next one.
+touched; while any writer runs, no staging and no remuxed video is, because it may go on with those of one that was
+killed long ago; tags that a killed commit did not get to are made; and a gc that is killed is finished by the next one.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from cineray.errors import LakeError
-from cineray.lake import history
+from cineray.errors import LakeError, UsageError
+from cineray.lake import history, leases
 from cineray.lake.layout import table_uri
 from cineray.lake.manifest import Version
 from cineray.lake.schema import is_table, unpack_text
@@ -52,6 +53,8 @@ class GcReport:
     kept_versions: tuple[int, ...]
     tags_made: int
     """Tags that were missing (in a dry run: that are missing)."""
+    held_by: tuple[str, ...] = ()
+    """Running writers and readers, for whose sake something may have been kept: who, since when, until when."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -78,12 +81,12 @@ class _Found:
 
 def collect(lake: Collected, *, dry_run: bool, older_than_seconds: float) -> GcReport:
     """Find the garbage, and remove it unless `dry_run`."""
-    if older_than_seconds < 0:
-        raise LakeError(f"gc older_than_seconds is {older_than_seconds}; wanted 0 or more (7 days are 604800)")
-    leases = history.leases(lake.uri)
-    began = [lease.started - _CLOCK_SLACK_SECONDS for lease in leases if lease.version is None]
+    if not older_than_seconds >= 0:  # nor NaN
+        raise UsageError(f"gc older_than_seconds is {older_than_seconds}; wanted 0 or more (7 days are 604800)")
+    held = leases.live(lake.uri)
+    began = [lease.started - _CLOCK_SLACK_SECONDS for lease in held if lease.version is None]
     cutoff = min([time.time() - older_than_seconds, *began])
-    roots = _roots(lake.uri, cutoff, {lease.version for lease in leases if lease.version is not None})
+    roots = _roots(lake.uri, cutoff, held)
     needed = _needed(roots)
     garbage: list[Garbage] = []
     tags_made = 0
@@ -93,7 +96,7 @@ def collect(lake: Collected, *, dry_run: bool, older_than_seconds: float) -> GcR
         garbage += swept.garbage()
         if not dry_run:
             swept.remove()
-    rest = [*_staging(lake.uri, cutoff), *_media(lake, roots, cutoff), *_leftovers(lake.uri, cutoff)]
+    rest = [*_of_ingests(lake, cutoff), *_leftovers(lake.uri, cutoff)]
     if not dry_run:
         for item in rest:
             delete_object(item.uri)
@@ -104,10 +107,12 @@ def collect(lake: Collected, *, dry_run: bool, older_than_seconds: float) -> GcR
         size_bytes=sum(item.size_bytes for item in garbage),
         kept_versions=tuple(version.number for version in roots),
         tags_made=tags_made,
+        held_by=tuple(str(lease) for lease in held),
     )
 
 
-def _roots(lake: str, cutoff: float, leased: set[int]) -> list[Version]:
+def _roots(lake: str, cutoff: float, held: list[leases.Lease]) -> list[Version]:
+    leased = {lease.version for lease in held}
     gone = {number for number, since in history.retired_since(lake).items() if since < cutoff and number not in leased}
     return [version for version in history.versions(lake) if version.number not in gone]
 
@@ -187,6 +192,17 @@ class _Sweep:
             delete_object(item.uri)
 
 
+def _of_ingests(lake: Collected, cutoff: float) -> list[Garbage]:
+    """Staging and remuxed videos. A resumed ingest needs older ones than itself, so any running writer keeps all.
+
+    Leases first, then versions: a writer that began since gc did is either still at work or has made its version.
+    """
+    held = leases.live(lake.uri)
+    if any(lease.version is None for lease in held):
+        return []
+    return [*_staging(lake.uri, cutoff), *_media(lake, held, cutoff)]
+
+
 def _staging(lake: str, cutoff: float) -> Iterator[Garbage]:
     """Staging of ingests of which nothing was touched since the cutoff."""
     prefix = join_uri(lake, "staging") + "/"
@@ -198,12 +214,12 @@ def _staging(lake: str, cutoff: float) -> Iterator[Garbage]:
             yield from (_file("staging", entry, "of an ingest that was abandoned") for entry in entries)
 
 
-def _media(lake: Collected, roots: list[Version], cutoff: float) -> Iterator[Garbage]:
+def _media(lake: Collected, held: list[leases.Lease], cutoff: float) -> Iterator[Garbage]:
     """Remuxed videos that no kept version names, by their file name: a lake may have been moved."""
     found = list(_listing(join_uri(lake.uri, "media"), cutoff))
     if not found:
         return
-    named = _remuxed_names(lake, roots)
+    named = _remuxed_names(lake, _roots(lake.uri, cutoff, held))
     for entry in found:
         if entry.uri.rsplit("/", 1)[-1] not in named:
             yield _file("media", entry, "no version that is kept names it")
@@ -227,11 +243,12 @@ def _remuxed_names(lake: Collected, roots: list[Version]) -> set[str]:
 
 def _leftovers(lake: str, cutoff: float) -> Iterator[Garbage]:
     """Half-written files of killed writers, and leases that ran out."""
+    over = {lease.uri for lease in leases.leases(lake) if lease.expires + _CLOCK_SLACK_SECONDS < time.time()}
     for folder in ("versions", "names", "readers", "media"):
         for entry in _listing(join_uri(lake, folder), cutoff):
             if _UNFINISHED in entry.uri:
                 yield _file("unfinished", entry, "left by a writer that was killed")
-            elif folder == "readers" and entry.modified + history.WRITER_LEASE_SECONDS < time.time():
+            elif entry.uri in over:
                 yield _file("lease", entry, "ran out")
 
 

@@ -1,4 +1,4 @@
-"""The line of versions: found, resolved, let go, and held by leases. A lake's uri goes in; manifests come out.
+"""The line of versions: found, resolved and let go. A lake's uri goes in; manifests come out.
 
 Promises: the order of versions is the order of their numbers; a file left by a killed writer is never taken for a
 version; and a version that was retired is named as such instead of being read half.
@@ -7,23 +7,17 @@ version; and a version that was retired is named as such instead of being read h
 from __future__ import annotations
 
 import json
-import logging
 import re
 import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from cineray.errors import CinerayError, LakeError
-from cineray.lake.layout import lease_uri, manifest_uri, numbered
+from cineray.errors import LakeError
+from cineray.lake.layout import manifest_uri, numbered
 from cineray.lake.manifest import Version, version_from_json
 from cineray.lake.names import read_names, read_pointer
-from cineray.storage import delete_object, join_uri, list_objects, object_exists, put_if_absent, read_object
+from cineray.storage import join_uri, list_objects, put_if_absent, read_object
 
-WRITER_LEASE_SECONDS = 7 * 86400.0
-_log = logging.getLogger("cineray.lake")
 _MANIFEST_LIMIT = 64 << 20
 _FINGERPRINT = re.compile(r"[0-9a-f]{8,64}")
 
@@ -114,42 +108,6 @@ def retired_since(lake: str) -> dict[int, float]:
         told = json.loads(read_object(manifest_uri(lake, number, suffix="retired"), limit_bytes=1 << 16))
         since[number] = float(told["retired"])
     return since
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """Somebody is at work since `started`, until `expires` at most: reading a version, or (None) writing the next."""
-
-    version: int | None
-    started: float
-    expires: float
-
-
-@contextmanager
-def lease(lake: str, *, version: int | None, seconds: float) -> Iterator[None]:
-    """Hold a lease while inside. A process that is killed leaves it behind, and it runs out by itself."""
-    uri, now = lease_uri(lake, uuid.uuid4().hex), time.time()
-    put_if_absent(uri, json.dumps({"version": version, "started": now, "expires": now + seconds}).encode())
-    try:
-        yield
-    finally:
-        try:
-            delete_object(uri)
-        except CinerayError as error:  # what was done inside stands; the lease runs out by itself
-            _log.warning("the lease %s could not be given back: %s", uri, error)
-
-
-def leases(lake: str) -> list[Lease]:
-    """Leases that have not run out."""
-    found = []
-    for entry in list_objects(join_uri(lake, "readers")):
-        try:
-            told = json.loads(read_object(entry.uri, limit_bytes=1 << 16))
-            found.append(Lease(version=told["version"], started=float(told["started"]), expires=float(told["expires"])))
-        except (CinerayError, ValueError, TypeError, KeyError):
-            if object_exists(entry.uri):  # not just given back meanwhile
-                raise LakeError(f"the lease {entry.uri} cannot be read; remove it if no reader is running") from None
-    return [lease for lease in found if lease.expires > time.time()]
 
 
 def log(lake: str) -> Iterator[dict[str, Any]]:

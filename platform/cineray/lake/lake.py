@@ -18,7 +18,7 @@ import pyarrow as pa
 from cineray import __version__
 from cineray.errors import LakeError, PlaceMissing, UsageError
 from cineray.lake import commit as commits
-from cineray.lake import history, names
+from cineray.lake import history, leases, names
 from cineray.lake.layout import marker_uri, remuxed_uri, table_uri
 from cineray.lake.manifest import FORMAT, Provenance, Version, check_format
 from cineray.lake.schema import SCHEMAS, table_schema
@@ -110,8 +110,8 @@ class Lake:
     ) -> Version:
         """A new version of what `prepare(head)` changes, or the head if nothing. It may be called several times."""
         told = Provenance(author=author, command=command, source=source, processing=processing, message=message)
-        with self.writing():
-            return commits.commit(self, prepare, told)
+        with self.writing() as held:
+            return commits.commit(self, prepare, told, may_land=held.check)
 
     def names(self) -> dict[str, int]:
         """Names and the versions that they point to."""
@@ -134,13 +134,19 @@ class Lake:
         """Numbers of the versions that were let go."""
         return history.retired(self.uri)
 
-    def lease(self, version: Ref, *, seconds: float = 86400.0) -> AbstractContextManager[None]:
-        """While inside, gc keeps what this version needs, even if it is retired meanwhile."""
-        return history.lease(self.uri, version=self.resolve(version).number, seconds=seconds)
+    def lease(self, version: Ref, *, seconds: float | None = None) -> AbstractContextManager[leases.Held]:
+        """While inside, gc keeps what this version needs, even if it is retired meanwhile.
 
-    def writing(self, *, seconds: float = history.WRITER_LEASE_SECONDS) -> AbstractContextManager[None]:
-        """While inside, gc removes nothing that was written since, such as staging. A commit does this itself."""
-        return history.lease(self.uri, version=None, seconds=seconds)
+        A thread renews it; `seconds` (10 minutes) is how long it outlives a process that was killed.
+        """
+        return leases.lease(self.uri, version=self.resolve(version).number, seconds=seconds)
+
+    def writing(self, *, seconds: float | None = None) -> AbstractContextManager[leases.Held]:
+        """While inside, gc removes nothing that was written since, no staging and no remuxed videos.
+
+        A commit does this itself. `seconds` as for `lease`.
+        """
+        return leases.lease(self.uri, version=None, seconds=seconds)
 
     def log(self) -> Iterator[dict[str, Any]]:
         """Newest first: number, when, who, which command, which parent, how many rows more."""
@@ -185,6 +191,8 @@ class Lake:
         limit: int | None = None,
     ) -> pa.Table:
         """Rows of a table at once; at most `limit` of them."""
+        if limit is not None and limit < 0:
+            raise UsageError(f"limit is {limit}; wanted 0 or more")
         schema = table_schema(table)
         chosen = [schema.field(name) for name in columns if name in schema.names] if columns is not None else schema
         batches, rows = [], 0

@@ -33,6 +33,8 @@ class SplitRule:
 
     fractions: Mapping[str, float] = field(default_factory=_default_fractions)
     salt: str = "cineray"
+    group_by: str = "video"
+    """What makes a group, in the words of whoever cuts clips (ingest: `video`, `column:NAME`, `path:REGEX`)."""
 
     def __post_init__(self) -> None:
         wrong = [name for name in self.fractions if not _NAME.fullmatch(name)]
@@ -47,6 +49,12 @@ class SplitRule:
             )
         object.__setattr__(self, "fractions", dict(self.fractions))
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SplitRule) and self.to_json() == other.to_json()  # dicts know no order
+
+    def __hash__(self) -> int:
+        return hash(repr(self.to_json()))
+
     def assign(self, group_id: str) -> str:
         """The split of a group: where a hash of salt and group falls in [0, 1)."""
         text = f"{self.salt}\0{group_id}".encode("utf-8", "surrogatepass")
@@ -59,13 +67,19 @@ class SplitRule:
         return next(name for name, fraction in reversed(list(self.fractions.items())) if fraction > 0)
 
     def to_json(self) -> dict[str, Any]:
-        """As the manifest holds it: pairs, because JSON objects have no order that one may rely on."""
-        return {"fractions": [[name, fraction] for name, fraction in self.fractions.items()], "salt": self.salt}
+        """As the manifest holds it: pairs, because JSON objects have no order that one may rely on.
+
+        Grouping by video goes unsaid, as it did before there was a choice: so the fingerprints of versions that were
+        made then are what this code counts.
+        """
+        told = {"fractions": [[name, fraction] for name, fraction in self.fractions.items()], "salt": self.salt}
+        return told if self.group_by == "video" else told | {"group_by": self.group_by}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SplitRule:
         """The inverse of `to_json`."""
-        return cls(fractions={name: float(fraction) for name, fraction in data["fractions"]}, salt=data["salt"])
+        fractions = {name: float(fraction) for name, fraction in data["fractions"]}
+        return cls(fractions=fractions, salt=data["salt"], group_by=data.get("group_by", "video"))
 
 
 def assign_splits(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
@@ -18,7 +19,13 @@ from cineray.source.naming import printable_name, split_of, utf8_text
 from cineray.source.strict_json import StrictJsonError, parse_strict
 
 CAPTION_KEYS = ("caption", "captions", "text")
+MAX_SPLIT_CHARS = 64
+_SPLIT_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{MAX_SPLIT_CHARS - 1}}}")
 _INT64 = range(-(2**63), 2**63)
+
+
+class BadSplitError(ValueError):
+    """A row states a split whose name no lake takes. Its video must not slip into another split for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +69,17 @@ def annotated(file: VideoFile, annotations: Annotations) -> VideoFile:
 
 
 def annotations_from(row: Mapping[Any, object], *, caption_keys: Iterable[str] = CAPTION_KEYS) -> Annotations:
-    """Read a row's captions, split, label and group; every other column that says something is kept."""
+    """Read a row's captions, split, label and group; every other column that says something is kept.
+
+    BadSplitError where the split is no name.
+    """
     keys = tuple(caption_keys)
     captions = [caption for key in keys for caption in _captions(row.get(key))]
     taken = {*keys, "split", "label", "group"}
     others = {printable_name(str(key)): scalar(value) for key, value in row.items() if key not in taken}
-    split = _word(row.get("split"))
     return Annotations(
         captions=tuple(dict.fromkeys(captions)),
-        split=split and (split_of(split) or split),
+        split=_split(_word(row.get("split"))),
         label=_word(row.get("label")),
         group=_word(row.get("group")),
         columns={key: value for key, value in others.items() if value is not None},
@@ -99,6 +108,15 @@ def _number(value: int | float) -> Scalar:
 def _word(value: object) -> str | None:
     plain = scalar(value)
     return None if plain is None else str(plain).strip() or None
+
+
+def _split(word: str | None) -> str | None:
+    if word is None or _SPLIT_NAME.fullmatch(word):
+        return word and (split_of(word) or word)
+    raise BadSplitError(
+        f"its split is '{printable_name(word[:100])}'; wanted a name of at most {MAX_SPLIT_CHARS} letters, digits, "
+        "_ and - that begins with a letter. Correct it, or rename the column if it means something else"
+    )
 
 
 def _captions(value: object) -> list[str]:

@@ -13,11 +13,13 @@ from typing import ClassVar
 
 from cineray.errors import PlaceRefused
 from cineray.records import Reject, VideoFile
-from cineray.source.naming import printable_name, printable_text
-from cineray.storage import AccessPolicy, normalise_uri
+from cineray.source.naming import extension, printable_name, printable_text
+from cineray.storage import AccessPolicy, Unlisted, normalise_uri
 
 NAME_LIMIT_CHARS = 300
 DETAIL_LIMIT_CHARS = 1000
+EXTENSION_LIMIT_CHARS = 20
+PASSED_OVER_LIMIT = 50
 
 
 class Source(ABC):
@@ -28,10 +30,22 @@ class Source(ABC):
     def __init__(self, uri: str, *, policy: AccessPolicy | None = None) -> None:
         self.uri = address(uri)
         self.policy = AccessPolicy.from_env() if policy is None else policy
+        self.passed_over: dict[str, int] = {}
+        """How many files the latest listing took for no video, by extension; "" is none, and what is rare is `other`.
+
+        Counted while the listing is drawn. Hidden files, metadata, and sidecars of a video are not among them.
+        """
 
     @abstractmethod
     def list_videos(self) -> Iterator[VideoFile | Reject]:
         """Every video in its fixed order, lazily; raises SourceError when the source itself cannot be listed."""
+
+    def pass_over(self, path: str) -> None:
+        """Count a file that is left out because its name is no video's."""
+        kind = printable_name(extension(path))[:EXTENSION_LIMIT_CHARS]
+        if kind not in self.passed_over and len(self.passed_over) >= PASSED_OVER_LIMIT:
+            kind = "other"
+        self.passed_over[kind] = self.passed_over.get(kind, 0) + 1
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({printable_name(self.uri)!r})"
@@ -52,6 +66,12 @@ def reject(name: str, reason: str, detail: str) -> Reject:
         reason=reason,
         detail=printable_text(_cut(detail, DETAIL_LIMIT_CHARS)),
     )
+
+
+def unlisted(found: Unlisted, prefix: str) -> Reject:
+    """The Reject of a folder that could not be looked into; the listing goes on behind it."""
+    name = found.uri.removeprefix(prefix)
+    return reject(name, found.error.reason, f"{found.error}. What lies in it is left out")
 
 
 def _cut(text: str, limit: int) -> str:

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 
 from cineray.errors import SourceError
 from cineray.records import Reject
-from cineray.source.annotations import annotations_from
+from cineray.source.annotations import Annotations, BadSplitError, annotations_from
 from cineray.source.base import reject
 from cineray.source.folder_spool import FolderSpool, SpooledFile
 from cineray.source.naming import is_video, printable_name
-from cineray.source.rows import read_rows
+from cineray.source.rows import column_names, read_rows
 from cineray.storage import AccessPolicy
 
 METADATA_NAMES = frozenset(("metadata.csv", "metadata.jsonl", "metadata.parquet"))
@@ -41,12 +41,19 @@ def named_files(table: SpooledFile, spool: FolderSpool, *, policy: AccessPolicy)
             yield reject(path, "refused", detail)
         else:
             others = {key: value for key, value in row.values.items() if key != column}
-            spool.add_row(path, origin, annotations_from(others))
+            spool.add_row(path, origin, _said(others))
         if not some_column:
             raise SourceError(
-                f"{printable_name(table.uri)} has the columns {', '.join(map(str, row.values))}; wanted one called "
+                f"{printable_name(table.uri)} has the columns {column_names(row.values)}; wanted one called "
                 f"`{_FILE_COLUMN}` with paths relative to its folder. Add it, or give the table another name"
             )
+
+
+def _said(columns: Mapping[str, object]) -> Annotations | BadSplitError:
+    try:
+        return annotations_from(columns)
+    except BadSplitError as error:
+        return error
 
 
 def _file_columns(values: Mapping[str, object]) -> list[str]:

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from types import TracebackType
 
-from cineray.source.annotations import Annotations
+from cineray.source.annotations import Annotations, BadSplitError
 from cineray.source.naming import is_video
 
 _SCHEMA = """
 CREATE TABLE files (path BLOB PRIMARY KEY, stem BLOB, is_video INT, uri BLOB, size INT, tag TEXT) WITHOUT ROWID;
-CREATE INDEX sidecars ON files (stem) WHERE NOT is_video;
+CREATE INDEX stems ON files (stem, is_video);
 CREATE TABLE rows (number INTEGER PRIMARY KEY, path BLOB, origin TEXT, said TEXT);
 CREATE INDEX row_paths ON rows (path);
 """
@@ -59,9 +59,9 @@ class FolderSpool:
         values = (path, stem, is_video(file.path), uri, file.size_bytes, file.version_tag)
         self._db.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)", values)
 
-    def add_row(self, path: str, origin: str, said: Annotations) -> None:
-        """Keep what a metadata row says of the file at `path`; `origin` names the row in messages."""
-        text = json.dumps(asdict(said))
+    def add_row(self, path: str, origin: str, said: Annotations | BadSplitError) -> None:
+        """Keep what a metadata row says of the file at `path`, or what is wrong with its split; `origin` names it."""
+        text = json.dumps(f"{origin}: {said}" if isinstance(said, BadSplitError) else asdict(said))
         self._db.execute("INSERT INTO rows (path, origin, said) VALUES (?, ?, ?)", (_pack(path), origin, text))
 
     def videos(self) -> Iterator[SpooledFile]:
@@ -73,11 +73,24 @@ class FolderSpool:
         sql = "SELECT path, uri, size, tag FROM files WHERE NOT is_video AND stem = ? ORDER BY path"
         return self._files(sql, _stem(path))
 
+    def sidecars_without_video(self) -> Iterator[str]:
+        """The paths of sidecars that lie beside no video."""
+        sql = (
+            "SELECT path FROM files AS side WHERE NOT is_video "
+            "AND NOT EXISTS (SELECT 1 FROM files WHERE stem = side.stem AND is_video)"
+        )
+        return (_unpack(path) for (path,) in self._db.execute(sql))
+
     def said_of(self, path: str) -> Annotations:
-        """What all rows together say of a file: captions of each, and for the rest the first that says it."""
+        """What all rows together say of a file: captions of each, and for the rest the first that says it.
+
+        BadSplitError if one of them names a split that cannot be.
+        """
         said = Annotations()
         for (text,) in self._db.execute("SELECT said FROM rows WHERE path = ? ORDER BY number", (_pack(path),)):
             values = json.loads(text)
+            if isinstance(values, str):
+                raise BadSplitError(values)
             said = said.over(Annotations(**{**values, "captions": tuple(values["captions"])}))
         return said
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from cineray.errors import SourceError, UsageError
 from cineray.records import Place, Reject, VideoFile
-from cineray.source.annotations import annotations_from
+from cineray.source.annotations import BadSplitError, annotations_from
 from cineray.source.base import Source, reject
 from cineray.source.naming import UniqueNames, printable_name
 from cineray.storage import AccessPolicy, lance_options, lance_uri
@@ -66,8 +66,11 @@ class LanceTable(Source):
             ) from error
 
 
-def _video(name: str, blob: Mapping[str, Any], place: Place, values: Mapping[str, Any]) -> VideoFile:
-    said = annotations_from(values)
+def _video(name: str, blob: Mapping[str, Any], place: Place, values: Mapping[str, Any]) -> VideoFile | Reject:
+    try:
+        said = annotations_from(values)
+    except BadSplitError as error:
+        return reject(name, "bad_row", f"the row of {place.uri}: {error}")
     return VideoFile(
         name=name,
         place=place,

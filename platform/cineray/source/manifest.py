@@ -5,20 +5,22 @@
     s3://bucket/shard.tar   1536    91234                              a dog
 
 Only `uri` is required; a relative one is taken from the manifest's own folder. `offset` and `length` name a part of an
-object. Columns with other names are kept. Rows are streamed, so a manifest may be longer than the memory is large.
-No file is looked at here: one that is missing is found out, and named, when it is opened.
+object. Columns with other names are kept. A manifest that lies elsewhere may not name files of this machine. Rows are
+streamed, so a manifest may be longer than the memory is large. No file is looked at here: one that is missing is found
+out, and named, when it is opened.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from cineray.errors import PlaceError, SourceError
+from cineray.errors import PlaceError, PlaceRefused, SourceError
 from cineray.records import Place, Reject, VideoFile
 from cineray.source.annotations import annotations_from
 from cineray.source.base import Source, address, reject
 from cineray.source.naming import UniqueNames, printable_name
-from cineray.source.rows import Row, read_rows
+from cineray.source.rows import Row, column_names, read_rows
+from cineray.storage import is_remote
 
 _PLACE_COLUMNS = frozenset(("uri", "offset", "length", "name"))
 _COUNT_LIMIT = 1 << 63
@@ -48,14 +50,13 @@ class Manifest(Source):
         shown = f"row {row.number}"
         if row.problem:
             return reject(shown, "bad_row", f"{shown} of {self.uri} {row.problem}")
+        others = {key: value for key, value in row.values.items() if key not in _PLACE_COLUMNS}
         try:
-            place = self._place(row.values)
+            place, said = self._place(row.values), annotations_from(others)
         except PlaceError as error:
             return reject(shown, error.reason, f"{shown} of {self.uri}: {error}")
         except ValueError as error:
             return reject(shown, "bad_row", f"{shown} of {self.uri}: {error}")
-        others = {key: value for key, value in row.values.items() if key not in _PLACE_COLUMNS}
-        said = annotations_from(others)
         return VideoFile(
             name=names.claim(_name(row.values), f"#{shown.replace(' ', '-')}"),
             place=place,
@@ -74,12 +75,18 @@ class Manifest(Source):
         offset, length = _count(values, "offset"), _count(values, "length")
         if offset and length is None:
             raise ValueError("it has an `offset` without a `length`; write both, or neither for a whole file")
-        return Place(uri=address(uri, base=self.uri.rpartition("/")[0] or "/"), offset=offset or 0, length=length)
+        place = address(uri, base=self.uri.rpartition("/")[0] or "/")
+        if is_remote(self.uri) and not is_remote(place):
+            raise PlaceRefused(
+                f"it names '{printable_name(uri)}' on this machine, and the manifest lies elsewhere; wanted an address "
+                "or a path relative to the manifest. Copy the manifest to this machine if you trust it"
+            )
+        return Place(uri=place, offset=offset or 0, length=length)
 
 
 def _has_uri(row: Row, manifest: str) -> bool:
     if "uri" not in row.values:
-        columns = ", ".join(map(str, row.values))
+        columns = column_names(row.values)
         raise SourceError(f"{printable_name(manifest)} has the columns {columns}; wanted one called `uri`")
     return True
 

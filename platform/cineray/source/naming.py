@@ -104,6 +104,11 @@ def _unescape(escape: str) -> str:
     return chr(code + 0xDC00) if escape[1] == "x" and code >= 0x80 else chr(code)
 
 
+def _slot_key(name: str) -> int:
+    digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") or 1  # 0 marks an empty slot
+
+
 class UniqueNames:
     """Tells repeated names apart in 11 to 22 bytes a name, so that a million names do not fill the memory.
 
@@ -118,17 +123,26 @@ class UniqueNames:
     def __len__(self) -> int:
         return self._count
 
+    def __contains__(self, name: str) -> bool:
+        slots, mask, key = self._slots, len(self._slots) - 1, _slot_key(name)
+        at = key & mask
+        while slots[at]:
+            if slots[at] == key:
+                return True
+            at = (at + 1) & mask
+        return False
+
     def claim(self, name: str, suffix: str) -> str:
         """The name itself the first time it is seen; afterwards the name with the suffix, repeated until it is new."""
-        while not self._add(name):
+        while not self.add(name):
             name += suffix
         return name
 
-    def _add(self, name: str) -> bool:
+    def add(self, name: str) -> bool:
+        """Remember a name; whether it is new."""
         if self._count * 4 >= len(self._slots) * 3:
             self._grow()
-        digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        return self._insert(int.from_bytes(digest, "little") or 1)  # 0 marks an empty slot
+        return self._insert(_slot_key(name))
 
     def _insert(self, key: int) -> bool:
         slots, mask = self._slots, len(self._slots) - 1

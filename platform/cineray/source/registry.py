@@ -17,7 +17,7 @@ from cineray.source.naming import extension, is_hidden, is_video, printable_name
 from cineray.source.rows import ROW_READERS
 from cineray.source.shards import is_pattern, is_shard_name
 from cineray.source.webdataset_tar import WebDatasetTar
-from cineray.storage import AccessPolicy, is_remote, list_objects
+from cineray.storage import AccessPolicy, Unlisted, is_remote, walk_objects
 
 SOURCES: dict[str, type[Source]] = {
     "folder": VideoFolder,
@@ -76,7 +76,9 @@ def _of_pattern(uri: str) -> str:
 def _of_listing(folder: str) -> str:
     """`webdataset` for a folder of nothing but shards and their indexes; stops at the first file that is neither."""
     shards = 0
-    for entry in list_objects(folder):
+    for entry in walk_objects(folder):
+        if isinstance(entry, Unlisted):
+            continue  # the source's own listing names it
         name = entry.uri[len(folder.rstrip("/")) + 1 :]
         if is_hidden(name) or extension(name) == "idx":
             continue

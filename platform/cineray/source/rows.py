@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Any, BinaryIO, cast
 
 from cineray.errors import SourceError
@@ -23,6 +24,9 @@ from cineray.storage import AccessPolicy, PlaceFile, open_place
 
 MAX_ROW_BYTES = 1 << 20
 _BATCH_ROWS = 1024
+_SHOWN_COLUMNS, _SHOWN_NAME_CHARS = 30, 60
+# What a header line of UTF-8 text does not hold: control characters other than tab and line ends, and broken bytes.
+_NO_TEXT = re.compile("[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
 _BLOCK_BYTES = 1 << 18
 
 
@@ -45,6 +49,12 @@ def read_rows(uri: str, *, policy: AccessPolicy) -> Iterator[Row]:
         stack.callback(place.close)
         file = io.BufferedReader(PlaceFile(place, block_bytes=_BLOCK_BYTES, max_blocks=4), 1 << 16)
         yield from reader(cast(BinaryIO, file), printable_name(uri))
+
+
+def column_names(columns: Iterable[object]) -> str:
+    """The columns of a table for a message: few, short and safe to print."""
+    named = [printable_name(str(column)[:_SHOWN_NAME_CHARS]) for column in islice(columns, _SHOWN_COLUMNS + 1)]
+    return ", ".join(named[:_SHOWN_COLUMNS] + ["..."] * (len(named) > _SHOWN_COLUMNS))
 
 
 def _read_jsonl(file: BinaryIO, _uri: str) -> Iterator[Row]:
@@ -73,8 +83,10 @@ def _read_csv(file: BinaryIO, uri: str) -> Iterator[Row]:
     header = _next_cells(reader, lines)
     if not isinstance(header, list) or not any(header):
         raise SourceError(f"{uri} has no header line; wanted the columns' names in its first line")
+    if _NO_TEXT.search("".join(header)):
+        raise SourceError(f"{uri} begins with {column_names(header)}, which is no UTF-8 text; save it as UTF-8")
     if len(set(header)) < len(header):
-        raise SourceError(f"{uri} names a column twice in its header: {', '.join(header)}")
+        raise SourceError(f"{uri} names a column twice in its header: {column_names(header)}")
     number = 0
     while (cells := _next_cells(reader, lines)) is not None:
         if cells == []:

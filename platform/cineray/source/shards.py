@@ -14,16 +14,16 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cineray.errors import PlaceError, SourceError
 from cineray.records import Reject
-from cineray.source.base import reject
+from cineray.source.base import reject, unlisted
 from cineray.source.links import target_inside
 from cineray.source.naming import is_hidden, printable_name
-from cineray.storage import is_remote, list_objects, normalise_uri
+from cineray.storage import Unlisted, is_remote, normalise_uri, walk_objects
 
 SHARD_ENDINGS = (".tar",)
 COMPRESSED_ENDINGS = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.lz4")
@@ -54,13 +54,14 @@ def is_pattern(text: str) -> bool:
     return special and not _lies_there(text)
 
 
-def find_shards(uri: str) -> Iterator[Shard | Reject]:
-    """The shards that a spelling names; SourceError if it names none."""
+def find_shards(uri: str, *, pass_over: Callable[[str], None] = lambda _: None) -> Iterator[Shard | Reject]:
+    """The shards that a spelling names; SourceError if it names none. `pass_over` is told each other file met."""
     if is_pattern(uri):
-        return _from_braces(uri) if _BRACES.search(uri) else _from_glob(uri)
+        return _from_braces(uri) if _BRACES.search(uri) else _from_glob(uri, pass_over)
     if is_shard_name(uri.split("?", 1)[0]):
         return iter([Shard(uri, uri.split("?", 1)[0].rpartition("/")[2], index_uri_of(uri))])
-    return _from_listing(uri, re.compile(re.escape(uri.rstrip("/")) + "/.*", re.DOTALL), uri.rstrip("/") + "/")
+    everything = re.compile(re.escape(uri.rstrip("/")) + "/.*", re.DOTALL)
+    return _from_listing(uri, everything, uri.rstrip("/") + "/", pass_over)
 
 
 def index_uri_of(uri: str) -> str:
@@ -113,9 +114,9 @@ class _Numbers(Sequence[str]):
         return f"{self._range[at]:0{self._width}d}"
 
 
-def _from_glob(pattern: str) -> Iterator[Shard | Reject]:
+def _from_glob(pattern: str, pass_over: Callable[[str], None]) -> Iterator[Shard | Reject]:
     fixed = pattern[: _GLOB.search(pattern).start()].rpartition("/")[0]  # type: ignore[union-attr]
-    return _from_listing(fixed, re.compile(_glob_expression(pattern), re.DOTALL), fixed + "/")
+    return _from_listing(fixed, re.compile(_glob_expression(pattern), re.DOTALL), fixed + "/", pass_over)
 
 
 def _glob_expression(pattern: str) -> str:
@@ -138,14 +139,25 @@ def _glob_expression(pattern: str) -> str:
     return out
 
 
-def _from_listing(folder: str, wanted: re.Pattern[str], prefix: str) -> Iterator[Shard | Reject]:
+def _from_listing(
+    folder: str, wanted: re.Pattern[str], prefix: str, pass_over: Callable[[str], None]
+) -> Iterator[Shard | Reject]:
     """Tars of a listing. An index sorts right before its shard (`.idx` < `.tar`), so one name need be remembered."""
     seen_index, found_any = "", False
-    for entry in list_objects(folder):
+    for entry in walk_objects(folder):
+        name = entry.uri.removeprefix(prefix)
+        if is_hidden(name):
+            continue
+        if isinstance(entry, Unlisted):
+            yield unlisted(entry, prefix)
+            continue
         if entry.uri.endswith(".idx"):
             seen_index = entry.uri
-        name = entry.uri.removeprefix(prefix)
-        if is_hidden(name) or not is_shard_name(name) or not wanted.fullmatch(entry.uri):
+        if not wanted.fullmatch(entry.uri):
+            continue
+        if not is_shard_name(name):
+            if entry.uri != seen_index:
+                pass_over(name)
             continue
         found_any = True
         index_uri = index_uri_of(entry.uri)

@@ -15,7 +15,14 @@ from __future__ import annotations
 
 from cineray.errors import CinerayError
 from cineray.records import VideoFile
-from cineray.source.annotations import CAPTION_KEYS, Annotations, annotated, annotations_from, annotations_of
+from cineray.source.annotations import (
+    CAPTION_KEYS,
+    Annotations,
+    BadSplitError,
+    annotated,
+    annotations_from,
+    annotations_of,
+)
 from cineray.source.strict_json import MAX_BYTES, StrictJsonError, parse_strict
 from cineray.source.subtitles import BadCueError, parse_cues
 
@@ -54,7 +61,10 @@ def parse_captions_json(data: bytes) -> Annotations:
         raise SidecarError(
             f"a .json sidecar holds a {type(value).__name__}; wanted an object with a `caption`, or a list of captions"
         )
-    return annotations_from(value, caption_keys=(*CAPTION_KEYS, "description"))
+    try:
+        return annotations_from(value, caption_keys=(*CAPTION_KEYS, "description"))
+    except BadSplitError as error:
+        raise SidecarError(f"a .json sidecar is left out: {error}") from error
 
 
 def parse_label_cls(data: bytes) -> Annotations:

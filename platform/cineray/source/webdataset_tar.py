@@ -5,14 +5,15 @@ Members whose names agree up to the first dot of the basename, and that lie one 
     walk/0001.mp4  walk/0001.json  walk/0001.txt | walk/0002.mp4 ...
     `------------- one sample: a video with two sidecars ---'
 
-Nothing is unpacked, and no member's content is looked at: what is no video and no sidecar (.pyd, .pth, .pkl, .npy)
-is passed over. Afterwards each video is read by its range alone, without the shard. A shard that is missing,
-compressed, cut or damaged is a Reject with its name, and the other shards are listed all the same.
+Sidecars that do not lie beside their video are a Reject, so that no caption is lost in silence. Nothing is unpacked,
+and no member's content is looked at: what is no video and no sidecar (.pyd, .pth, .pkl, .npy) is passed over, and
+counted. Afterwards each video is read by its range alone, without the shard. A shard that is missing, compressed, cut
+or damaged is a Reject with its name, and the other shards are listed all the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cineray.errors import PlaceError
 from cineray.records import Place, Reject, Sidecar, VideoFile
@@ -21,6 +22,7 @@ from cineray.source.naming import SIDECAR_KINDS, UniqueNames, extension, is_vide
 from cineray.source.shard_index import read_shard_index
 from cineray.source.shards import COMPRESSED_ENDINGS, Shard, find_shards
 from cineray.source.tar_members import TarMember, TarProblem, walk_members
+from cineray.source.torn_samples import TornSamples
 from cineray.storage import RangeReader, open_place
 
 MAX_SAMPLE_MEMBERS = 256
@@ -40,7 +42,8 @@ class WebDatasetTar(Source):
 
     def list_videos(self) -> Iterator[VideoFile | Reject]:
         """Shard by shard in the order of `find_shards`, member by member in the order of the tar."""
-        for shard in find_shards(self.uri):
+        self.passed_over.clear()
+        for shard in find_shards(self.uri, pass_over=self.pass_over):
             if isinstance(shard, Reject):
                 yield shard
             else:
@@ -54,7 +57,7 @@ class WebDatasetTar(Source):
                     yield refusal
                     return
                 members = read_shard_index(shard.index_uri, reader, policy=self.policy) or walk_members(reader)
-                yield from _Samples(shard, reader.version_tag).gather(members)
+                yield from _Samples(shard, reader.version_tag, self.pass_over).gather(members)
         except PlaceError as error:
             yield reject(shard.name, error.reason, f"the shard cannot be read: {error}")
 
@@ -77,39 +80,47 @@ def _refuse_whole(shard: Shard, reader: RangeReader) -> Reject | None:
 
 
 class _Samples:
-    """Gathers members into samples; holds one sample at a time."""
+    """Gathers members into samples; holds one sample at a time, and a few bytes for each key it has seen."""
 
-    def __init__(self, shard: Shard, version_tag: str) -> None:
-        self._shard, self._tag = shard, version_tag
-        self._names = UniqueNames()
+    def __init__(self, shard: Shard, version_tag: str, pass_over: Callable[[str], None]) -> None:
+        self._shard, self._tag, self._pass_over = shard, version_tag, pass_over
+        self._names, self._torn = UniqueNames(), TornSamples(shard)
         self._key: str | None = None
         self._videos: list[TarMember] = []
         self._sidecars: list[TarMember] = []
+        self._explained = False
+        """Whether a Reject has said already why this sample has no video."""
 
     def gather(self, members: Iterator[TarMember | TarProblem]) -> Iterator[VideoFile | Reject]:
         for member in members:
             key = sample_key(member.name)
+            if isinstance(member, TarProblem) and member.reason in ("truncated", "corrupt"):
+                self._explained = True  # the shard breaks off here, and maybe the sample with it
             if key != self._key:
                 yield from self._finish()
                 self._key = key
             if isinstance(member, TarProblem):
+                self._explained = True
                 yield self._rejected(member)
             elif key is not None:
                 yield from self._add(member)
         yield from self._finish()
+        yield from self._torn.summary()
 
     def _add(self, member: TarMember) -> Iterator[VideoFile | Reject]:
         if is_video(member.name):
             self._videos.append(member)
         elif extension(member.name) in SIDECAR_KINDS:
             self._sidecars.append(member)
+        else:
+            self._pass_over(member.name)
         if len(self._videos) + len(self._sidecars) > MAX_SAMPLE_MEMBERS:
-            name = f"{self._shard.name}::{member.name}"
+            name, self._explained = f"{self._shard.name}::{member.name}", True
             yield from self._finish()
             detail = f"the sample has more than {MAX_SAMPLE_MEMBERS} members; those from here on count as another one"
             yield reject(name, "hostile_member", detail)
 
-    def _finish(self) -> Iterator[VideoFile]:
+    def _finish(self) -> Iterator[VideoFile | Reject]:
         """Give out the sample's videos, each with all its sidecars."""
         sidecars = tuple(
             Sidecar(kind=extension(member.name), place=self._place(member), version_tag=self._tag)
@@ -125,7 +136,10 @@ class _Samples:
                 split=_split(self._shard.name, video.name),
                 sidecars=sidecars,
             )
-        self._key, self._videos, self._sidecars = None, [], []
+        if self._key is not None:
+            videos, kinds = len(self._videos), [sidecar.kind for sidecar in sidecars]
+            yield from self._torn.group(self._key, videos, kinds, explained=self._explained)
+        self._key, self._videos, self._sidecars, self._explained = None, [], [], False
 
     def _place(self, member: TarMember) -> Place:
         return Place(uri=self._shard.uri, offset=member.offset, length=member.size)

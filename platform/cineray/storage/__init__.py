@@ -17,12 +17,13 @@ from cineray.storage.objects import (
     put_object,
     read_object,
     upload_file,
+    walk_objects,
 )
 from cineray.storage.place_file import PlaceFile
 from cineray.storage.policy import AccessPolicy
 from cineray.storage.reader import RangeReader
 from cineray.storage.retry import ReadCounter, RetryPolicy
-from cineray.storage.store import ObjectInfo
+from cineray.storage.store import ObjectInfo, Unlisted
 from cineray.storage.uri import is_remote, join_uri, normalise_uri
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "RangeReader",
     "ReadCounter",
     "RetryPolicy",
+    "Unlisted",
     "delete_object",
     "filesystem",
     "is_remote",
@@ -47,4 +49,5 @@ __all__ = [
     "put_object",
     "read_object",
     "upload_file",
+    "walk_objects",
 ]

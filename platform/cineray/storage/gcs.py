@@ -22,37 +22,23 @@ import gcsfs.core  # noqa: F401 - so that a missing extra is noticed here, under
 
 from cineray.errors import PlaceChanged, PlaceError, PlaceMissing
 from cineray.storage.answers import failure_of
+from cineray.storage.bucket_store import BucketStore
 from cineray.storage.filesystems import filesystem
 from cineray.storage.retry import TransientError, with_retries
-from cineray.storage.store import ObjectInfo, Store, StoreContext
+from cineray.storage.store import ObjectInfo, StoreContext
 from cineray.storage.uri import split_bucket
 
 _OURS = "cineray-write"
 
 
-class _GcsStore(Store):
+class _GcsStore(BucketStore):
     """One bucket and object name per uri."""
 
     def open(self, uri: str, context: StoreContext) -> _GcsObject:
         return _GcsObject(uri, context)
 
-    def list(self, uri: str) -> Iterator[ObjectInfo]:
-        bucket, key = split_bucket(uri)
-        found = False
-        for info in _list_below(bucket, f"{key}/" if key else ""):
-            found = True
-            yield info
-        if not found and key:
-            with suppress(PlaceMissing):
-                alone = _GcsObject(uri, StoreContext())
-                yield ObjectInfo(uri=uri, size_bytes=alone.size_bytes, version_tag=alone.version_tag)
-
-    def exists(self, uri: str) -> bool:
-        try:
-            _GcsObject(uri, StoreContext())
-        except PlaceMissing:
-            return False
-        return True
+    def list_below(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
+        return _list_below(bucket, prefix)
 
     def put_if_absent(self, uri: str, data: bytes) -> bool:
         """One winner: generation 0 means that nothing is there. A mark tells our own write, whose answer was lost."""

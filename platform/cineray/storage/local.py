@@ -18,10 +18,18 @@ from contextlib import contextmanager
 
 from cineray.errors import PlaceChanged, PlaceError, PlaceMissing
 from cineray.storage.retry import ReadCounter
-from cineray.storage.store import ObjectInfo, Store, StoreContext
+from cineray.storage.store import ObjectInfo, Store, StoreContext, Unlisted
 
 UNFINISHED = ".cineray-unfinished-"
 """How the names of unfinished writes begin; after a crash they may stay, and are no objects."""
+
+_NEXT_STEPS = {
+    errno.ENOSPC: "free some space there, or choose another place",
+    errno.EDQUOT: "free some space there, or have this user's quota raised",
+    errno.EROFS: "mount it writable, or choose another place",
+    errno.ENAMETOOLONG: "shorten the names of its folders",
+}
+_SHOWN_PATH_CHARS = 400
 
 
 class _LocalStore(Store):
@@ -31,6 +39,12 @@ class _LocalStore(Store):
         return _LocalFile(uri, context.counter)
 
     def list(self, uri: str) -> Iterator[ObjectInfo]:
+        for found in list_folder(uri):
+            if isinstance(found, Unlisted):
+                raise found.error
+            yield found
+
+    def walk(self, uri: str) -> Iterator[ObjectInfo | Unlisted]:
         return list_folder(uri)
 
     def exists(self, uri: str) -> bool:
@@ -120,8 +134,12 @@ def file_tag(found: os.stat_result) -> str:
     return f"{found.st_size}-{found.st_mtime_ns}"
 
 
-def list_folder(root: str) -> Iterator[ObjectInfo]:
-    """Every regular file and every link below `root`, in the byte order of whole paths; one folder in memory."""
+def list_folder(root: str) -> Iterator[ObjectInfo | Unlisted]:
+    """Every regular file and every link below `root`, in the byte order of whole paths; one folder in memory.
+
+    What cannot be looked at below the root is an `Unlisted`: a folder of another user, a path longer than the system
+    takes (such a file could not be opened afterwards either).
+    """
     with _explained("listing", root):
         try:
             found = os.lstat(root)
@@ -132,14 +150,22 @@ def list_folder(root: str) -> Iterator[ObjectInfo]:
             return
         # A stack instead of recursion: folders nest deeper than Python's stack.
         stack = [_sorted_entries(root)]
-        while stack:
-            entry = next(stack[-1], None)
-            if entry is None:
-                stack.pop()
-            elif entry.is_dir(follow_symlinks=False):
-                stack.append(_sorted_entries(entry.path))
-            elif (info := _file_info(entry)) is not None:
-                yield info
+    while stack:
+        entry = next(stack[-1], None)
+        if entry is None:
+            stack.pop()
+            continue
+        try:
+            with _explained("listing", entry.path):
+                below = _sorted_entries(entry.path) if entry.is_dir(follow_symlinks=False) else None
+                info = _file_info(entry) if below is None else None
+        except PlaceError as error:
+            yield Unlisted(uri=entry.path, error=error)
+            continue
+        if below is not None:
+            stack.append(below)
+        elif info is not None:
+            yield info
 
 
 def _sorted_entries(folder: str) -> Iterator[os.DirEntry[str]]:
@@ -214,17 +240,21 @@ def _sync_file(path: str) -> None:
 @contextmanager
 def _explained(doing: str, path: str) -> Iterator[None]:
     """The system's error numbers as errors that people can act on."""
+    shown = repr(path)
+    if len(shown) > _SHOWN_PATH_CHARS:  # or the path would hide what is the matter with it
+        shown = f"{shown[:200]}...{shown[-100:]} ({len(path):,} characters)"
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise PlaceMissing(f"{doing} {path!r}: there is no such file; look at the path") from error
+        raise PlaceMissing(f"{doing} {shown}: there is no such file; look at the path") from error
     except PermissionError as error:
         raise PlaceError(
-            f"{doing} {path!r}: not permitted to this user; grant the access or name another place"
+            f"{doing} {shown}: not permitted to this user; grant the access or name another place"
         ) from error
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, "unknown")
-        raise PlaceError(f"{doing} {path!r} failed with {name}: {error.strerror}; look at the file system") from error
+        step = _NEXT_STEPS.get(error.errno or 0, "look at the file system")
+        raise PlaceError(f"{doing} {shown} failed with {name}: {error.strerror}; {step}") from error
 
 
 STORE = _LocalStore()

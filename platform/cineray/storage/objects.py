@@ -14,7 +14,7 @@ from cineray.records import Place
 from cineray.storage.policy import AccessPolicy
 from cineray.storage.reader import RangeReader, StoreReader, check_tag
 from cineray.storage.retry import ReadCounter, RetryPolicy
-from cineray.storage.store import ObjectInfo, StoreContext, store_for
+from cineray.storage.store import ObjectInfo, StoreContext, Unlisted, store_for
 from cineray.storage.uri import normalise_uri, scheme_of, split_bucket
 
 _REPLACED_TIMES = 4
@@ -56,6 +56,15 @@ def list_objects(prefix_uri: str) -> Iterator[ObjectInfo]:
     """
     uri = normalise_uri(prefix_uri)
     return store_for(uri).list(uri)
+
+
+def walk_objects(prefix_uri: str) -> Iterator[ObjectInfo | Unlisted]:
+    """As `list_objects`, but a folder that may not or cannot be read is an `Unlisted`, and the listing goes on.
+
+    For sources, whose folders strangers made. An error of the prefix itself is raised all the same.
+    """
+    uri = normalise_uri(prefix_uri)
+    return store_for(uri).walk(uri)
 
 
 def read_object(uri: str, *, limit_bytes: int, policy: AccessPolicy | None = None) -> bytes:

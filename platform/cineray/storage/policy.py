@@ -1,10 +1,11 @@
 """Which machines may be asked for bytes. A host and the address it resolved to go in; nothing or a refusal comes out.
 
-A manifest is written by strangers, so a web address in it may point at this very machine, at the next container, or at
-the service that hands out the machine's credentials. Those addresses are refused unless the user allows the host. The
-test is made on addresses, not on names, for every connection: so odd spellings (`2130706433`), names that resolve to
-loopback, redirects, and names that change their answer between look-up and use all meet it (storage/http.py).
-Object stores are not asked here: their endpoint comes from the user's own environment, never from a manifest.
+A manifest is written by strangers, so a web address in it may point at this very machine, at the next container, at a
+server of the office's own network, or at the service that hands out the machine's credentials. Those addresses are
+refused unless the user allows the host. The test is made on addresses, not on names, for every connection: so odd
+spellings (`2130706433`), names that resolve to loopback, redirects, and names that change their answer between look-up
+and use all meet it (storage/http.py). Object stores are not asked here: their endpoint comes from the user's own
+environment, never from a manifest, and may well be a private one.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ METADATA_ADDRESSES = frozenset(
     for text in ("169.254.169.254", "169.254.170.2", "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")
 )
 METADATA_HOSTS = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
+# Spelled out, because what Python's `is_private` covers differs between versions.
+_PRIVATE_NETWORKS = tuple(
+    ipaddress.ip_network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fec0::/10")
+)
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _IPV4_COMPATIBLE = ipaddress.ip_network("::/96")
@@ -66,6 +72,7 @@ def why_refused(address: str) -> str:
         "is a cloud's metadata service": ip in METADATA_ADDRESSES,
         "is loopback": ip.is_loopback,
         "is link-local": ip.is_link_local,
+        "is in a private network": any(ip in network for network in _PRIVATE_NETWORKS),
         "is multicast": ip.is_multicast,
         "is unspecified": ip.is_unspecified or (ip.version == 4 and ip in _THIS_NETWORK),
         "is broadcast": ip == ipaddress.ip_address("255.255.255.255"),

@@ -13,7 +13,6 @@ import asyncio
 import os
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import suppress
 from typing import Any
 
 import fsspec.asyn
@@ -21,11 +20,12 @@ import s3fs  # noqa: F401 - so that a missing extra is noticed here, under its n
 from aiohttp import ClientError as AnswerBroken
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, SSLError
 
-from cineray.errors import PlaceChanged, PlaceError, PlaceMissing
+from cineray.errors import PlaceChanged, PlaceError
 from cineray.storage.answers import PASSING, failure_of
+from cineray.storage.bucket_store import BucketStore
 from cineray.storage.filesystems import filesystem
 from cineray.storage.retry import ReadCounter, RetryPolicy, TransientError, with_retries
-from cineray.storage.store import ObjectInfo, Store, StoreContext
+from cineray.storage.store import ObjectInfo, StoreContext
 from cineray.storage.uri import split_bucket
 
 _ONE_PUT_BYTES = 64 << 20
@@ -42,29 +42,14 @@ _PASSING_CODES = frozenset(
 _OURS = "cineray-write"
 
 
-class _S3Store(Store):
+class _S3Store(BucketStore):
     """One bucket and key per uri."""
 
     def open(self, uri: str, context: StoreContext) -> _S3Object:
         return _S3Object(uri, context)
 
-    def list(self, uri: str) -> Iterator[ObjectInfo]:
-        bucket, key = split_bucket(uri)
-        found = False
-        for info in _list_below(bucket, f"{key}/" if key else ""):
-            found = True
-            yield info
-        if not found and key:
-            with suppress(PlaceMissing):
-                alone = _S3Object(uri, StoreContext())
-                yield ObjectInfo(uri=uri, size_bytes=alone.size_bytes, version_tag=alone.version_tag)
-
-    def exists(self, uri: str) -> bool:
-        try:
-            _S3Object(uri, StoreContext())
-        except PlaceMissing:
-            return False
-        return True
+    def list_below(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
+        return _list_below(bucket, prefix)
 
     def put_if_absent(self, uri: str, data: bytes) -> bool:
         """The store refuses the write if the key exists. A mark tells our own write, whose answer was lost."""

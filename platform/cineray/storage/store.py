@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import cast
 
-from cineray.errors import PlaceRefused
+from cineray.errors import PlaceError, PlaceRefused
 from cineray.storage.filesystems import missing_extra
 from cineray.storage.policy import AccessPolicy
 from cineray.storage.reader import OpenObject
@@ -45,6 +45,14 @@ class ObjectInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unlisted:
+    """A folder or a file that a listing met and may or can not look at; the error says why."""
+
+    uri: str
+    error: PlaceError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreContext:
     """What every request of one caller shares: what is allowed, how patient to be, and the count."""
 
@@ -63,6 +71,10 @@ class Store(ABC):
     def list(self, uri: str) -> Iterator[ObjectInfo]:
         """Every object at or below `uri`, in byte order; nothing there gives nothing."""
         raise PlaceRefused(f"{uri!r} cannot be listed; name its files one by one in a manifest with a 'uri' column")
+
+    def walk(self, uri: str) -> Iterator[ObjectInfo | Unlisted]:
+        """As `list`, and what cannot be looked at is told instead of ending the listing; buckets have no such thing."""
+        return self.list(uri)
 
     def exists(self, uri: str) -> bool:
         """Is there an object (not a folder) of exactly this name?"""

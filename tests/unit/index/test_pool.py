@@ -209,3 +209,31 @@ def test_a_child_is_light() -> None:
     ).stdout.rpartition(" ")
     assert heavy == "set()"
     assert int(kib) < 64 << 10
+
+
+KILLED_WHILE_STARTING = """
+import os, pathlib, signal, sys
+tries = pathlib.Path(sys.argv[1])
+tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
+if len(tries.read_text()) <= int(sys.argv[2]):
+    os.kill(os.getpid(), signal.SIGKILL)
+from cineray.index.child import serve
+from cineray.index import index_video
+serve(index_video)
+"""
+
+
+def test_a_child_that_is_killed_while_it_starts_is_started_again(made: Made, tmp_path: Path) -> None:
+    tries = tmp_path / "tries"
+    command = (sys.executable, "-c", KILLED_WHILE_STARTING, str(tries), "3")
+    with IndexPool(1, child_command=command) as pool:
+        found = pool.index(VideoFile(name="a", place=Place(uri=str(made("b.mp4")))))
+    assert isinstance(found, IndexedVideo)
+    assert tries.read_text() == "xxxx"
+
+
+def test_children_that_are_always_killed_are_an_error(made: Made, tmp_path: Path) -> None:
+    command = (sys.executable, "-c", KILLED_WHILE_STARTING, str(tmp_path / "tries"), "99")
+    with IndexPool(1, child_command=command) as pool, pytest.raises(CinerayError, match="SIGKILL ended it each time"):
+        pool.index(VideoFile(name="a", place=Place(uri=str(made("b.mp4")))))
+    assert (tmp_path / "tries").read_text() == "xxxx"

@@ -37,11 +37,29 @@ def test_videos_keep_their_split_when_more_arrive_and_when_the_fractions_change(
 
     for number, colour in enumerate(COLOURS[6:], start=6):
         video(tmp_path / "v" / f"{number}.mp4", colour)
-    after = split_of(run(tmp_path / "v", splits={"fractions": {"train": 1.0}}), lake)
+    after = split_of(run(tmp_path / "v", splits={"fractions": {"train": 1.0}, "change": True}), lake)
 
     assert len(set(before.values())) > 1, "thirds of six videos, and these six fall into more than one"
     assert before.items() <= after.items()
     assert {after[f"{n}.mp4"] for n in range(6, 12)} == {"train"}
+
+
+def test_an_ingest_divides_as_the_lake_does_unless_it_is_told_otherwise(
+    run: Run, video: Make, tmp_path: Path, lake: Path
+) -> None:
+    for number, colour in enumerate(COLOURS[:3]):
+        video(tmp_path / "a" / f"cam1_{number}.mp4", colour)
+    for number, colour in enumerate(COLOURS[3:]):
+        video(tmp_path / "b" / f"cam1_{number}.mp4", colour)
+    rule = {"group_by": r"path:(cam\d+)_", "fractions": {"train": 0.5, "test": 0.5}}
+    first = run(tmp_path / "a", splits=rule)
+
+    second = run(tmp_path / "b")
+
+    assert len(set(split_of(second, lake).values())) == 1, "one recording, ingested in two goes, lies in one split"
+    assert second.version.split_rule == first.version.split_rule
+    with pytest.raises(UsageError, match=r"salt is 'cineray' and 'other' was asked for.*--change-split-rule"):
+        run(tmp_path / "b", splits={"salt": "other"})
 
 
 def test_parts_of_one_recording_share_a_split_by_a_regular_expression_on_the_name(
@@ -138,6 +156,7 @@ def test_more_rejects_than_allowed_end_with_exit_code_3_and_the_good_ones_are_co
         ({"group_by": "path:cam"}, "captures nothing"),
         ({"group_by": "folder"}, "must be `video`, `column:NAME` or `path:REGEX`"),
         ({"fraction": {}}, "did you mean `fractions`"),
+        ({"salt": 3}, "salt got 3"),
     ],
 )
 def test_a_wrong_split_config_is_refused_before_anything_starts(given: dict[str, object], told: str) -> None:

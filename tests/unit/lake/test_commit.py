@@ -251,6 +251,20 @@ def test_a_split_rule_stays_until_it_is_replaced(lake: Lake, commit: Any, clips:
     assert commit(lake, rule=SplitRule(salt="two")).split_rule == SplitRule(salt="two")
 
 
+def test_a_rule_that_only_groups_or_orders_otherwise_is_a_new_version_of_other_data(lake: Lake, commit: Any) -> None:
+    rules = [
+        SplitRule(fractions={"a": 0.5, "b": 0.5}),
+        SplitRule(fractions={"b": 0.5, "a": 0.5}),
+        SplitRule(fractions={"b": 0.5, "a": 0.5}, group_by="column:tape"),
+    ]
+    made = [commit(lake, rule=rule) for rule in rules]
+    assert [version.split_rule for version in lake.versions()] == rules[::-1]
+    assert len({version.fingerprint for version in made}) == 3
+    assert lake.diff(2, 3).split_rule_changed
+    assert commit(lake, rule=rules[-1]) == made[-1]
+    assert lake.verify().ok
+
+
 def test_clips_may_be_null_where_they_may(lake: Lake, commit: Any) -> None:
     row = clip_row(video_id="v", start_pts=0, end_pts=5, split=None, group_id="g")
     made = commit(lake, add={"clips": batches_of("clips", [row])})

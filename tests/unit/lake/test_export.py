@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from cineray.errors import LakeError
+from cineray.errors import LakeError, UsageError
 from cineray.lake import Lake, SplitRule, Version, batches_of, export, layer_row, media_row, video_from_row
 
 
@@ -94,6 +94,28 @@ def test_an_export_that_was_changed_is_refused_and_makes_no_version(lake: Lake, 
     with pytest.raises(LakeError, match=r"clips/part-00000\.parquet was changed since it was exported"):
         back.import_(str(tmp_path / "out"), author="me")
     assert back.head() is None
+
+
+@pytest.mark.parametrize("out", ["lake", "lake/out", "lake/tables/../x", ".", "link", "link/out", "file://lake"])
+def test_an_export_into_around_or_over_the_lake_is_refused(lake: Lake, full: Version, tmp_path: Path, out: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "lake")
+    before = sorted(tmp_path.rglob("*"))
+    spelled = f"file://{tmp_path}/lake" if out.startswith("file:") else f"{tmp_path}/{out}"
+    with pytest.raises(UsageError, match="an export lies beside a lake, not in it or around it"):
+        lake.export(full, spelled)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_export_beside_a_lake_of_a_similar_name_is_fine(lake: Lake, full: Version, tmp_path: Path) -> None:
+    assert lake.export(full, f"{tmp_path}/lake-out")[-1] == f"{tmp_path}/lake-out/manifest.json"
+
+
+def test_a_bucket_and_a_lake_in_it_are_told_apart_by_their_names() -> None:
+    for out in ("s3://b", "s3://b/lake", "s3a://b/lake/", "s3://b/lake/x"):
+        with pytest.raises(UsageError, match="not in it or around it"):
+            export.check_apart("s3://b/lake", out)
+    for out in ("s3://b/lake-2", "s3://c/lake", "/b/lake", "gs://b/lake"):
+        export.check_apart("s3://b/lake", out)
 
 
 def test_a_part_outside_the_export_is_not_read(lake: Lake, full: Version, tmp_path: Path) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cineray.errors import LakeError
+from cineray.errors import LakeError, UsageError
 from cineray.lake import Changes, GcReport, Lake, Version, batches_of, media_row
 from cineray.lake.tables import Table, tag_name
 
@@ -75,8 +77,12 @@ def test_nothing_younger_than_the_grace_period_is_touched(lake: Lake, commit: An
     commit(lake, add={"clips": clips("b")})
     assert lake.gc().garbage == ()
     assert lake.gc(older_than_seconds=60).garbage == ()
-    with pytest.raises(LakeError, match="wanted 0 or more"):
-        lake.gc(older_than_seconds=-1)
+
+
+@pytest.mark.parametrize("age", [-1, float("nan")])
+def test_an_age_that_is_none_is_refused(lake: Lake, age: float) -> None:
+    with pytest.raises(UsageError, match="wanted 0 or more"):
+        lake.gc(older_than_seconds=age)
 
 
 def test_nothing_that_a_running_writer_wrote_is_touched(lake: Lake, commit: Any, clips: Any) -> None:
@@ -95,6 +101,30 @@ def test_nothing_that_a_running_writer_wrote_is_touched(lake: Lake, commit: Any,
     assert [report.garbage for report in seen] == [()]
     assert lake.verify().ok
     assert kinds(lake.gc(older_than_seconds=0)) == {"fragment": 1}  # what it wrote aside and never committed
+
+
+def test_what_a_killed_ingest_staged_stays_while_any_writer_is_at_work(lake: Lake, tmp_path: Path) -> None:
+    for name in ("staging/key/part-1.arrow", "media/one.mp4"):  # a resumed ingest needs both, and is younger than both
+        (tmp_path / "lake" / name).parent.mkdir(parents=True)
+        (tmp_path / "lake" / name).write_bytes(b"x")
+        os.utime(tmp_path / "lake" / name, (1, 1))
+    with lake.writing():
+        assert lake.gc(dry_run=False).garbage == ()
+    assert kinds(lake.gc(dry_run=False)) == {"staging": 1, "media": 1}
+
+
+def test_gc_says_who_holds_it_up(lake: Lake, commit: Any, clips: Any) -> None:
+    commit(lake, add={"clips": clips("a")})
+    assert lake.gc().held_by == ()
+    with lake.writing(), lake.lease(1):
+        writer, reader = sorted(lake.gc().held_by, key=lambda text: "version 1" in text)
+    me = f"process {os.getpid()} on {socket.gethostname()}"
+    day = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"
+    assert re.fullmatch(rf"{re.escape(me)}, writing since {day}; the lease ends at {day} unless it is renewed", writer)
+    assert re.fullmatch(
+        rf"{re.escape(me)}, reading version 1 since {day}; the lease ends at {day} unless it is renewed", reader
+    )
+    assert lake.gc().held_by == ()
 
 
 def test_a_retired_version_goes_and_files_that_others_share_stay(lake: Lake, commit: Any, clips: Any) -> None:
@@ -174,9 +204,11 @@ def test_abandoned_staging_and_half_written_files_go_and_fresh_ones_stay(lake: L
         "versions/.cineray-unfinished-1": old,
         "versions/.cineray-unfinished-2": time.time(),
         "readers/old.json": old,
+        "readers/long.json": old,
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(json.dumps({"version": None, "started": old, "expires": old + 1}))
+        expires = time.time() + DAY if "long" in name else old + 1
+        (root / name).write_text(json.dumps({"version": 7, "started": old, "expires": expires}))
         os.utime(root / name, (when, when))
     done = lake.gc(dry_run=False)
     assert sorted((item.kind, item.uri.removeprefix(f"{lake.uri}/")) for item in done.garbage) == [

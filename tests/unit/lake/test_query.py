@@ -28,6 +28,11 @@ def test_a_filter_columns_and_a_limit(asked: Lake) -> None:
     assert asked.query("latest", "label LIKE 'n1%'", ["label"], 100).num_rows == 100
 
 
+def test_a_limit_below_zero_is_refused(asked: Lake) -> None:
+    with pytest.raises(UsageError, match="limit is -1; wanted 0 or more"):
+        asked.query(limit=-1)
+
+
 def test_packed_frame_tables_are_left_out_unless_asked_for(asked: Lake) -> None:
     assert "frames" not in asked.query(limit=1).schema.names
     assert asked.query(columns=["frames"], limit=1).num_rows == 1

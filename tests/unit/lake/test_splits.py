@@ -63,6 +63,21 @@ def test_a_rule_comes_back_from_json_with_its_order() -> None:
     assert list(SplitRule.from_json(rule.to_json()).fractions) == ["z", "a"]
 
 
+def test_a_rule_says_how_videos_are_grouped_and_one_from_before_that_was_said_means_each_video() -> None:
+    rule = SplitRule(group_by="path:(cam\\d+)_")
+    assert rule.to_json()["group_by"] == "path:(cam\\d+)_"
+    assert SplitRule.from_json(rule.to_json()) == rule
+    before = {"fractions": [["train", 1.0]], "salt": "s"}
+    assert SplitRule.from_json(before).group_by == "video"
+    assert SplitRule.from_json(before).to_json() == before  # so that fingerprints made before that stay what they are
+
+
+def test_rules_that_cut_in_another_order_or_group_otherwise_are_other_rules() -> None:
+    assert SplitRule(fractions={"a": 0.5, "b": 0.5}) != SplitRule(fractions={"b": 0.5, "a": 0.5})
+    assert SplitRule(group_by="path:(x)") != SplitRule()
+    assert len({SplitRule(), SplitRule(), SplitRule(group_by="path:(x)")}) == 2
+
+
 def test_a_row_keeps_its_split_then_its_group_s_and_only_then_asks_the_rule() -> None:
     rows = [clip("v", "test", "old"), clip("w", None, "old"), clip("x", None, "new")]
     only_train = SplitRule(fractions={"train": 1.0})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from cineray.errors import SourceError
 from cineray.records import Place, Reject, Sidecar, VideoFile
-from cineray.source import VideoFolder, true_name
+from cineray.source import VideoFolder, open_source, true_name
 from cineray.storage import open_place, place_stat
 
 
@@ -141,6 +142,79 @@ def test_metadata_without_a_file_name_column_is_an_error_that_says_what_it_has(c
     (clips / "metadata.csv").write_text("file,caption\n1.mp4,a dog\n")
     with pytest.raises(SourceError, match=r"has the columns file, caption; wanted one called `file_name`"):
         videos(clips)
+
+
+def test_a_video_whose_row_states_no_possible_split_is_a_reject_and_in_no_other_split(clips: Path) -> None:
+    write(clips, "train/1.mp4", "train/2.mp4")
+    (clips / "metadata.csv").write_text("file_name,split\ntrain/1.mp4,hold out\ntrain/2.mp4,holdout\n")
+    assert [(file.name, file.split) for file in videos(clips)] == [("train/2.mp4", "holdout")]
+    (item,) = rejects(clips)
+    assert (item.name, item.reason) == ("train/1.mp4", "bad_row")
+    assert item.detail.startswith("row 1 of metadata.csv: its split is 'hold out'; wanted a name of at most 64 letters")
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["file_name,text\n1.mp4,a dog\n".encode("utf-16"), b"\x89PNG\r\n", b"\x00\x01\x02", b"\xff\xfe\n1.mp4,a dog\n"],
+)
+def test_a_metadata_csv_that_is_no_utf8_is_an_error_that_can_be_printed(clips: Path, data: bytes) -> None:
+    write(clips, "1.mp4")
+    (clips / "metadata.csv").write_bytes(data)
+    with pytest.raises(SourceError, match="which is no UTF-8 text; save it as UTF-8") as caught:
+        videos(clips)
+    assert str(caught.value).isprintable()
+    str(caught.value).encode()
+
+
+def test_the_columns_of_wrong_metadata_are_shown_short_and_printable(clips: Path) -> None:
+    write(clips, "1.mp4")
+    (clips / "metadata.jsonl").write_text(json.dumps({f"a\x1b{number}{'x' * 500}": 1 for number in range(999)}) + "\n")
+    with pytest.raises(SourceError, match=r"has the columns a\\x1b0xxx.*, \.\.\.; wanted one called") as caught:
+        videos(clips)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 3000
+
+
+def test_a_folder_that_cannot_be_read_is_a_reject_and_the_rest_is_listed(clips: Path, as_nobody) -> None:
+    write(clips, "a/1.mp4", "private/2.mp4", ".hidden/3.mp4", "z.mp4")
+    for name in ("private", ".hidden"):
+        (clips / name).chmod(0)
+    try:
+        with as_nobody(clips):
+            items = list(open_source(clips).list_videos())
+    finally:
+        for name in ("private", ".hidden"):
+            (clips / name).chmod(0o755)
+    assert [(item.name, getattr(item, "reason", "listed")) for item in items] == [
+        ("private", "unreadable"),
+        ("a/1.mp4", "listed"),
+        ("z.mp4", "listed"),
+    ]
+    assert items[0].detail == (
+        f"listing '{clips}/private': not permitted to this user; grant the access or name another place. "
+        "What lies in it is left out"
+    )
+
+
+def test_what_is_passed_over_is_counted_by_extension(clips: Path) -> None:
+    write(clips, "a.mp4", "a.txt", "b.txt", "x/c.TXT", "notes.md", "README", ".hidden", ".git/x.md", "x/metadata.jsonl")
+    (clips / "x" / "metadata.jsonl").write_text("")
+    (clips / "link.md").symlink_to("notes.md")
+    (clips / "folder-link").symlink_to("x")
+    source = VideoFolder(str(clips))
+    assert source.passed_over == {}
+    for _ in range(2):
+        assert [item.name for item in source.list_videos()] == ["a.mp4"]
+        assert source.passed_over == {"txt": 2, "md": 2, "": 1}
+
+
+def test_a_thousand_extensions_are_counted_together_from_the_fiftieth_on(clips: Path) -> None:
+    write(clips, *(f"{number}.e{number:03d}{'x' * 100}" for number in range(100)))
+    source = VideoFolder(str(clips))
+    assert list(source.list_videos()) == []
+    assert len(source.passed_over) == 51
+    assert source.passed_over["other"] == 50
+    assert max(map(len, source.passed_over)) == 20
 
 
 def test_a_link_inside_the_folder_is_another_name_and_a_link_out_is_refused(clips: Path, tmp_path: Path) -> None:

@@ -51,6 +51,16 @@ def test_a_row_is_a_video_with_what_its_other_columns_say(tmp_path: Path) -> Non
     assert (third.name, third.reason) == ("b#row-2", "missing")
 
 
+def test_a_row_whose_split_is_no_name_is_a_reject_and_in_no_other_split(tmp_path: Path) -> None:
+    uri = write(tmp_path / "t.lance", {"id": ["a", "b"], "video": [b"A", b"B"], "split": ["hold out", "holdout"]})
+    first, second = listed(LanceTable(uri))
+    assert isinstance(first, Reject)
+    assert (first.name, first.reason) == ("a", "bad_row")
+    assert "its split is 'hold out'; wanted a name of at most 64 letters" in first.detail
+    assert isinstance(second, VideoFile)
+    assert second.split == "holdout"
+
+
 def test_a_place_keeps_its_bytes_when_the_table_is_changed(tmp_path: Path) -> None:
     uri = write(tmp_path / "t.lance", {"id": ["a", "b", "c"], "video": [b"A", b"B", b"C"]})
     before = listed(LanceTable(uri))

@@ -117,6 +117,17 @@ def test_a_manifest_without_a_uri_column_is_an_error_that_says_what_it_has(tmp_p
             listed(write(tmp_path, suffix, [{"path": "1.mp4", "caption": "x"}]))
 
 
+@pytest.mark.parametrize("split", ["te st", "1", "_x", "trän", "x" * 65, "a/b", "train\n2"])
+def test_a_row_whose_split_is_no_name_is_a_reject_and_is_in_no_split(tmp_path: Path, split: str) -> None:
+    path = write(tmp_path, "jsonl", [{"uri": "1.mp4", "split": split}, {"uri": "2.mp4", "split": "Hold-out_2"}])
+    ((name, reason, detail),) = rejects(path)
+    assert (name, reason) == ("row 1", "bad_row")
+    assert "wanted a name of at most 64 letters, digits, _ and - that begins with a letter. Correct it" in detail
+    assert [(item.name, item.split) for item in listed(path) if isinstance(item, VideoFile)] == [
+        ("2.mp4", "Hold-out_2")
+    ]
+
+
 def test_a_repeated_name_gets_its_row_as_a_suffix(tmp_path: Path) -> None:
     path = write(tmp_path, "jsonl", [{"uri": "a.mp4"}, {"uri": "a.mp4"}, {"uri": "b.mp4", "name": "a.mp4"}])
     assert [item.name for item in listed(path)] == ["a.mp4", "a.mp4#row-2", "a.mp4#row-3"]
@@ -138,12 +149,14 @@ def test_what_is_missing_broken_or_no_table_is_an_error_that_names_it(tmp_path: 
     (tmp_path / "cut.parquet").write_bytes(write(tmp_path, "parquet", ROWS).read_bytes()[:-50])
     (tmp_path / "empty.csv").write_bytes(b"")
     (tmp_path / "twice.csv").write_bytes(b"uri,uri\n1,2\n")
+    (tmp_path / "wide.csv").write_bytes("uri\n1.mp4\n".encode("utf-16"))
     (tmp_path / "m.xlsx").write_bytes(b"PK")
     for name, words in [
         ("none.csv", "none.csv cannot be read: .* no such file"),
         ("cut.parquet", "cut.parquet is not a whole Parquet file"),
         ("empty.csv", "empty.csv has no header line"),
         ("twice.csv", "names a column twice"),
+        ("wide.csv", r"begins with \\xff\\xfeu\\x00.*, which is no UTF-8 text; save it as UTF-8"),
         ("m.xlsx", r"no table that we read; wanted one of \.csv, \.jsonl, \.parquet"),
     ]:
         with pytest.raises(SourceError, match=words):

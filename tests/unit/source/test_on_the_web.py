@@ -43,6 +43,19 @@ def test_a_manifest_at_a_web_address_names_files_beside_it(web_server) -> None:
     assert places == [f"{web_server.url}/data/clips/1.mp4", f"{web_server.url}/2.mp4"]
 
 
+def test_a_manifest_from_elsewhere_may_not_name_files_of_this_machine(web_server) -> None:
+    uris = ["/etc/passwd", "file:///etc/passwd", "lance+/data/t.lance?version=1&column=v&row=0", "clips/1.mp4"]
+    web_server.files["/m.jsonl"] = "".join(f'{{"uri": "{uri}"}}\n' for uri in uris).encode()
+    items = list(open_source(f"{web_server.url}/m.jsonl", policy=ALLOWED).list_videos())
+    assert [(item.name, getattr(item, "reason", "listed")) for item in items] == [
+        ("row 1", "refused"),
+        ("row 2", "refused"),
+        ("row 3", "refused"),
+        ("clips/1.mp4", "listed"),
+    ]
+    assert "names '/etc/passwd' on this machine, and the manifest lies elsewhere" in items[0].detail
+
+
 def test_loopback_is_refused_unless_it_is_allowed(web_server) -> None:
     web_server.files["/s.tar"] = tar_of("1.mp4", b"x")
     web_server.files["/m.csv"] = b"uri\n1.mp4\n"

@@ -200,6 +200,13 @@ def test_binary_data_is_no_subtitle(kind: str) -> None:
         parse_subtitles(b"\x00\x01\xff" * 100, kind)
 
 
+def test_a_sidecar_whose_split_is_no_name_is_left_out() -> None:
+    file = VideoFile(name="a", place=Place(uri="/a"))
+    with pytest.raises(SidecarError, match=r"left out: its split is 'te st'; wanted a name of at most 64 letters"):
+        with_sidecar(file, "json", b'{"split": "te st", "caption": "x"}')
+    assert with_sidecar(file, "json", b'{"split": "val"}').split == "validation"
+
+
 def test_what_the_source_said_goes_before_what_a_sidecar_says() -> None:
     file = VideoFile(name="a", place=Place(uri="/a"), label="walk", captions=("first",), columns={"fps": 25})
     read = with_sidecar(file, "json", b'{"label": "run", "group": "g", "caption": "second", "fps": 30, "x": 1}')

@@ -234,3 +234,77 @@ def test_a_sample_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
     shard = write_tar(tmp_path / "s.tar", {f"0.{number}.mp4": b"" for number in range(600)})
     assert len(videos(shard)) == 600
     assert {reason for _, reason in rejects(shard)} == {"hostile_member"}
+
+
+def test_captions_that_do_not_lie_beside_their_video_are_rejects_that_name_the_sample(tmp_path: Path) -> None:
+    """As GNU tar writes a folder in the order of the disk: txt txt txt mp4 mp4 mp4."""
+    names = ["./1.txt", "./1.json", "./2.txt", "./3.txt", "./1.mp4", "./2.mp4", "./3.mp4", "./3.json"]
+    shard = write_tar(tmp_path / "s.tar", dict.fromkeys(names, b"x"))
+    assert {file.name: [sidecar.kind for sidecar in file.sidecars] for file in videos(shard)} == {
+        "s.tar::./1.mp4": [],
+        "s.tar::./2.mp4": [],
+        "s.tar::./3.mp4": ["json"],
+    }
+    assert rejects(shard) == [(f"s.tar::./{number}", "orphan_sidecar") for number in (1, 2, 3)]
+    first = next(item for item in listed(shard) if isinstance(item, Reject))
+    assert first.detail == (
+        f".txt, .json of the sample './1' in {shard} is not beside its video in the shard and is left out. "
+        "Write the shard with `tar --sort=name`"
+    )
+
+
+def test_videos_of_one_key_that_lie_apart_are_named_if_one_of_them_has_a_sidecar(tmp_path: Path) -> None:
+    cases = [
+        (["1.a.mp4", "1.txt", "2.mp4", "1.b.mp4"], 1),
+        (["1.a.mp4", "2.mp4", "1.b.mp4", "1.txt"], 1),
+        (["1.a.mp4", "2.mp4", "1.b.mp4"], 0),
+        (["1.a.mp4", "1.txt", "2.mp4"], 0),
+    ]
+    for names, count in cases:
+        shard = write_tar(tmp_path / "s.tar", dict.fromkeys(names, b"x"))
+        assert rejects(shard) == [("s.tar::1", "orphan_sidecar")] * count, names
+        assert len(videos(shard)) == sum(name.endswith("mp4") for name in names)
+
+
+def test_a_sidecar_whose_video_was_rejected_or_cut_off_is_not_named_again(tmp_path: Path) -> None:
+    shard = tmp_path / "s.tar"
+    with tarfile.open(shard, "w", format=tarfile.USTAR_FORMAT) as tar:
+        link = tarfile.TarInfo("0.mp4")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        for info in (link, tarfile.TarInfo("0.txt"), tarfile.TarInfo("1.txt"), tarfile.TarInfo("1.mp4")):
+            tar.addfile(info)
+    assert rejects(shard) == [("s.tar::0.mp4", "hostile_member")]
+    shard.write_bytes(shard.read_bytes()[: 3 * 512 + 100])
+    assert rejects(shard) == [("s.tar::0.mp4", "hostile_member"), ("s.tar", "truncated")]
+
+
+def test_a_shard_of_captions_alone_names_a_thousand_and_counts_the_others(tmp_path: Path) -> None:
+    shard = write_tar(tmp_path / "s.tar", {f"{number}.txt": b"" for number in range(1003)})
+    *named, last = listed(shard)
+    assert [item.name for item in named] == [f"s.tar::{number}" for number in range(1000)]
+    assert isinstance(last, Reject)
+    assert (last.name, last.reason) == ("s.tar", "orphan_sidecar")
+    assert "3 more samples have sidecars that are not beside their video" in last.detail
+
+
+def test_what_is_passed_over_in_shards_and_beside_them_is_counted(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", dict.fromkeys(("1.mp4", "1.txt", "1.npy", "2.npy", "3.jpg"), b"x"))
+    write_tar(tmp_path / "b.tar", {"1.npy": b"x"})
+    (tmp_path / "README").write_text("words")
+    source = WebDatasetTar(str(tmp_path))
+    for _ in range(2):
+        assert [item.name for item in source.list_videos()] == ["a.tar::1.mp4"]
+        assert source.passed_over == {"npy": 3, "jpg": 1, "": 1}
+
+
+def test_a_folder_of_shards_that_cannot_be_read_costs_itself_only(tmp_path: Path, as_nobody) -> None:
+    for name in ("a", "private"):
+        (tmp_path / name).mkdir()
+        write_tar(tmp_path / name / "s.tar", {f"{name}.mp4": b"x"})
+    (tmp_path / "private").chmod(0)
+    try:
+        with as_nobody(tmp_path):
+            items = [(item.name, getattr(item, "reason", "listed")) for item in listed(tmp_path)]
+    finally:
+        (tmp_path / "private").chmod(0o755)
+    assert items == [("a/s.tar::a.mp4", "listed"), ("private", "unreadable")]

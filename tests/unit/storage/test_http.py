@@ -202,10 +202,32 @@ def test_the_peer_of_the_socket_is_tested_before_a_byte_is_sent(web_server, film
     assert web_server.seen == []
 
 
-def test_private_networks_are_allowed_and_special_ones_are_not() -> None:
-    assert [why_refused(address) for address in ("10.0.0.7", "192.168.1.5", "93.184.216.34", "2606:2800::1")] == [
-        ""
-    ] * 4
+def test_private_networks_are_refused_unless_the_host_is_allowed() -> None:
+    private = [
+        "10.0.0.7",
+        "172.16.0.1",
+        "172.31.255.9",
+        "192.168.1.5",
+        "100.64.0.1",
+        "100.127.9.9",
+        "fd12::1",
+        "fec0::1",
+    ]
+    carried = ["::ffff:10.0.0.7", "64:ff9b::a00:7"]
+    assert {why_refused(address) for address in private + carried} == {"is in a private network"}
+    with pytest.raises(
+        PlaceRefused, match=r"192\.168\.1\.5 is in a private network.*CINERAY_ALLOW_HOSTS=192\.168\.1\.5"
+    ):
+        AccessPolicy().check_address("192.168.1.5", "192.168.1.5")
+    with pytest.raises(PlaceRefused, match=r"nas\.example\.com \(at 10\.0\.0\.7\) is in a private network"):
+        AccessPolicy().check_address("nas.example.com", "10.0.0.7")
+    for allowed in ("nas.example.com", "10.0.0.7"):
+        AccessPolicy(allow_hosts=frozenset({allowed})).check_address("nas.example.com", "10.0.0.7")
+
+
+def test_public_addresses_are_allowed_and_special_ones_are_not() -> None:
+    public = ["93.184.216.34", "2606:2800::1", "11.0.0.1", "172.15.0.1", "172.32.0.1", "100.63.0.1", "100.128.0.1"]
+    assert [why_refused(address) for address in public] == [""] * len(public)
     refused = ["64:ff9b::7f00:1", "2002:7f00:1::", "::127.0.0.1", "::", "fe80::1%eth0", "ff02::1", "0.1.2.3"]
     assert all(why_refused(address) for address in refused)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from cineray.errors import PlaceChanged, PlaceError, PlaceMissing, PlaceRefused
 from cineray.records import Place
 from cineray.storage import (
     ObjectInfo,
+    Unlisted,
     delete_object,
     list_objects,
     object_exists,
@@ -24,6 +26,7 @@ from cineray.storage import (
     put_object,
     read_object,
     upload_file,
+    walk_objects,
 )
 
 
@@ -149,11 +152,84 @@ def test_folders_deeper_than_the_stack_are_listed(tmp_path: Path) -> None:
     subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # pytest's own cleaning is recursive
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_may_not_be_read_is_an_error_and_not_skipped(tmp_path: Path) -> None:
+def test_a_path_that_is_too_long_is_named_and_the_listing_goes_on(tmp_path: Path) -> None:
+    """40 folders of 200 characters: no call that takes a path takes this one."""
+    root = tmp_path / "sp ace"
+    for name in ("a/film.mp4", "z/film.mp4"):
+        put_object(str(root / name), b"film")
+    _make_deep(root / "deep")
+    found = list(walk_objects(str(root)))
+    assert [item.uri.removeprefix(f"{root}/")[:10] for item in found] == ["a/film.mp4", "deep/" + "d" * 5, "z/film.mp4"]
+    problem = found[1]
+    assert isinstance(problem, Unlisted)
+    assert len(os.fsencode(problem.uri)) > 4000
+    words = r"failed with ENAMETOOLONG: File name too long; shorten the names of its folders"
+    with pytest.raises(PlaceError, match=rf"listing '{root}/deep/ddd.*\(4,\d\d\d characters\) {words}"):
+        list(list_objects(str(root)))
+    subprocess.run(["rm", "-rf", root], check=True)  # pytest's own cleaning works by paths
+
+
+def _make_deep(folder: Path) -> None:
+    folder.mkdir()
+    home = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(folder)
+        for _ in range(40):
+            os.mkdir("d" * 200)
+            os.chdir("d" * 200)
+        Path("lost.mp4").write_bytes(b"out of reach")
+    finally:
+        os.fchdir(home)
+        os.close(home)
+
+
+def test_a_folder_of_another_user_is_named_and_the_listing_goes_on(tmp_path: Path, as_nobody) -> None:
+    for name in ("a/1.mp4", "private/2.mp4", "shut/3.mp4", "z.mp4"):
+        put_object(str(tmp_path / name), b"film")
+    (tmp_path / "private").chmod(0)
+    (tmp_path / "shut").chmod(0o644)  # its names may be read, and nothing more
+    try:
+        with as_nobody(tmp_path):
+            found = list(walk_objects(str(tmp_path)))
+            with pytest.raises(PlaceError, match=f"listing '{tmp_path}/private': not permitted to this user; grant"):
+                list(list_objects(str(tmp_path)))
+    finally:
+        (tmp_path / "private").chmod(0o755)
+        (tmp_path / "shut").chmod(0o755)
+    assert [(item.uri.removeprefix(f"{tmp_path}/"), isinstance(item, Unlisted)) for item in found] == [
+        ("a/1.mp4", False),
+        ("private", True),
+        ("shut/3.mp4", True),
+        ("z.mp4", False),
+    ]
+
+
+def test_the_root_of_a_listing_that_may_not_be_read_is_an_error(tmp_path: Path, as_nobody) -> None:
     (tmp_path / "private").mkdir(mode=0)
-    with pytest.raises(PlaceError, match="not permitted"):
-        list(list_objects(str(tmp_path)))
+    with as_nobody(tmp_path), pytest.raises(PlaceError, match="private': not permitted"):
+        list(walk_objects(str(tmp_path / "private")))
+
+
+@pytest.mark.parametrize(
+    ("number", "step"),
+    [
+        (errno.ENOSPC, "ENOSPC: No space left on device; free some space there, or choose another place"),
+        (errno.EROFS, "EROFS: Read-only file system; mount it writable, or choose another place"),
+        (errno.EIO, "EIO: Input/output error; look at the file system"),
+    ],
+)
+def test_a_write_that_the_system_refuses_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: str
+) -> None:
+    """The system's own call is made to fail: a full or read-only disk cannot be had without root."""
+
+    def refuse(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(PlaceError) as caught:
+        put_object(str(tmp_path / "x"), b"x")
+    assert str(caught.value) == f"writing '{tmp_path}/x' failed with {step}"
 
 
 def test_put_if_absent_never_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:

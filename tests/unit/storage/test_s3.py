@@ -6,12 +6,14 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from cineray.errors import PlaceChanged, PlaceError, PlaceMissing, PlaceRefused
 from cineray.records import Place
 from cineray.storage import (
+    AccessPolicy,
     ObjectInfo,
     PlaceFile,
     delete_object,
@@ -25,6 +27,7 @@ from cineray.storage import (
     read_object,
     upload_file,
 )
+from cineray.storage.policy import why_refused
 
 pytestmark = pytest.mark.network
 
@@ -40,6 +43,13 @@ def test_opening_is_one_head_and_each_read_is_one_ranged_get(s3_server, s3_bucke
         assert reader.read_at(len(data), 5) == b""
     assert [line.split()[0] for line in s3_server.requests()[before:]] == ["HEAD", "GET", "GET", "GET"]
     assert (reader.counter.requests, reader.counter.bytes_read) == (4, 70_000 + 16 + 5)
+
+
+def test_the_endpoint_of_the_users_own_environment_may_be_private(s3_server, s3_bucket: str) -> None:
+    """The server is on this machine, and nothing is allowed by name: the policy is for addresses of strangers."""
+    put_object(f"{s3_bucket}/film.mp4", b"film")
+    assert why_refused(urlsplit(s3_server.url).hostname) == "is loopback"
+    assert read_object(f"{s3_bucket}/film.mp4", limit_bytes=9, policy=AccessPolicy()) == b"film"
 
 
 def test_a_member_of_a_shard_is_read_by_its_own_range(s3_bucket: str) -> None:
