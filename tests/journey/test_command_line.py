@@ -114,7 +114,7 @@ def test_a_lake_is_logged_compared_named_asked_and_verified(demo: Path, tmp_path
     assert added == json_of("lake", "show", lake)["clips"] - json_of("lake", "show", lake, "--version", 1)["clips"]
 
     assert lines_of("lake", "tag", lake, "train-2026-11", "--version", 1) == [{"name": "train-2026-11", "version": 1}]
-    assert "already" in cineray("lake", "tag", lake, "train-2026-11", "--version", 2, code=1).stderr or True
+    assert "already names version 1" in cineray("lake", "tag", lake, "train-2026-11", "--version", 2, code=1).stderr
     rows = lines_of("lake", "query", lake, "--filter", "state = 'ready'", "--columns", "label,num_frames", "--limit", 3)
     assert len(rows) == 3
     assert rows[0].keys() == {"label", "num_frames"}
@@ -170,7 +170,7 @@ def test_an_annotation_of_an_unknown_video_is_refused_by_row(demo: Path, tmp_pat
         (["ingest", "/nowhere/at/all", "--lake", "LAKE"], "/nowhere/at/all"),
         (["ingest", "SOURCE", "--lake", "SOURCE"], "the lake needs a place of its own"),
         (["ingest", "SOURCE", "--lake", "LAKE", "--split", "train"], "--split train=0.9"),
-        (["ingest", "SOURCE", "--lake", "LAKE", "--level", "deep"], "'header', 'packets' or 'decode'"),
+        (["ingest", "SOURCE", "--lake", "LAKE", "--level", "deep"], "'header'"),
         (["ingest", "SOURCE", "--lake", "ftp://host/lake"], "ftp"),
         (["lake", "show", "/nowhere/at/all"], "there is no lake at /nowhere/at/all"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import typer
 from rich.table import Table
@@ -14,24 +14,34 @@ from cineray.errors import UsageError
 from cineray.ingest import EngineConfig, IngestConfig, IngestReport, check_limit, ingest
 
 SHOWN_REJECTS = 20
+Kind = Literal["auto", "folder", "webdataset", "lance", "manifest"]
+Level = Literal["header", "packets", "decode"]
+Hash = Literal["auto", "full", "header"]
+Remux = Literal["auto", "never"]
+Engine = Literal["auto", "local", "ray"]
 
 
 def ingest_command(
     source: str = typer.Argument(help="A folder, tar shards, a .lance table or a manifest; local or remote."),
     lake: str = typer.Option(..., "--lake", "-l", help="The lake's folder or object-store prefix; made if absent."),
-    kind: str = typer.Option("auto", help="auto, folder, webdataset, lance or manifest."),
-    level: str = typer.Option("packets", help="How far each video is checked: header, packets or decode."),
-    identity: str = typer.Option("auto", "--hash", help="auto, full (all bytes) or header (of remote MP4 and MOV)."),
-    remux: str = typer.Option("auto", help="auto: containers without exact seeks are remuxed losslessly; never."),
-    split: list[str] = typer.Option([], help="A split's share, such as train=0.9; repeat, to sum to 1."),
-    group_by: str = typer.Option("video", help="What never lies in two splits: video, column:NAME or path:REGEX."),
-    salt: str = typer.Option("cineray", help="Another salt divides the groups differently."),
-    ignore_given_splits: bool = typer.Option(False, help="Divide all videos by hash, whatever the source says."),
+    kind: Kind = typer.Option("auto", help="What SOURCE is; auto looks."),
+    level: Level = typer.Option("packets", help="How far each video is checked."),
+    identity: Hash = typer.Option(
+        "auto", "--hash", help="Of all bytes, or of size and header; auto: header of remote MP4."
+    ),
+    remux: Remux = typer.Option("auto", help="auto: containers without exact seeks are remuxed losslessly."),
+    split: list[str] = typer.Option([], metavar="NAME=SHARE", help="A split's share; repeat. Default: the lake's."),
+    group_by: str = typer.Option("", help="One split each: video, column:NAME or path:REGEX. Default: the lake's."),
+    salt: str = typer.Option("", help="Another salt divides differently. Default: the lake's."),
+    change_split_rule: bool = typer.Option(False, "--change-split-rule", help="Let another rule hold for new groups."),
+    ignore_given_splits: bool = typer.Option(
+        False, "--ignore-given-splits", help="Divide by hash, whatever SOURCE says."
+    ),
     max_reject_fraction: float = typer.Option(0.1, help="More rejects than this share ends with exit code 3."),
     seconds_per_video: float = typer.Option(120.0, help="A video that takes longer to check is rejected."),
     memory_per_video: int = typer.Option(2 << 30, help="Bytes of memory that checking one video may take."),
-    allow_host: list[str] = typer.Option([], help="A loopback or private host that https places may name; repeat."),
-    engine: str = typer.Option("auto", help="auto, local (this process) or ray."),
+    allow_host: list[str] = typer.Option([], metavar="HOST", help="A loopback or private host to allow; repeat."),
+    engine: Engine = typer.Option("auto", help="Where it runs; auto: few videos in this process, many on Ray."),
     workers: int = typer.Option(0, help="Videos checked at once; 0 is one per core."),
     address: str = typer.Option("", help="A Ray cluster's address; without it Ray is embedded."),
     name: str = typer.Option("", help="Also give the version this name."),
@@ -39,9 +49,13 @@ def ingest_command(
     as_json: bool | None = JSON,
 ) -> None:
     """Index what is new or changed in SOURCE, validate it, split it, and make a version of the lake."""
-    splits: dict[str, Any] = {"salt": salt, "group_by": group_by, "given": "ignore" if ignore_given_splits else "keep"}
-    if split:
-        splits["fractions"] = _fractions(split)
+    splits: dict[str, Any] = {
+        "fractions": _fractions(split) if split else None,
+        "salt": salt or None,
+        "group_by": group_by or None,
+        "given": "ignore" if ignore_given_splits else "keep",
+        "change": change_split_rule,
+    }
     config = check(
         IngestConfig,
         {
@@ -65,7 +79,17 @@ def ingest_command(
         name_version(config.lake, name, report.version.number)
     facts = report.to_dict() | {"name": name or None}
     show(facts, as_json=as_json, table=report_tables(report))
+    say_what_was_passed_over(report)
     check_limit(report)
+
+
+def say_what_was_passed_over(report: IngestReport) -> None:
+    """Files that are no videos by their names are left out without a reject; where there is nothing else, say so."""
+    passed = ", ".join(f"{'.' + e if e else 'without extension'} {n:,}" for e, n in report.passed_over.items())
+    if passed:
+        words.print(f"files that are no videos by their names: {plain(passed)}")
+    if not report.summary.done and not report.unchanged:
+        words.print("[yellow]no videos were found[/] in the source")
 
 
 def name_version(lake: str, name: str, number: int) -> None:
@@ -84,6 +108,7 @@ def report_tables(report: IngestReport) -> list[Table]:
         "version": f"{facts['version']}  ({facts['fingerprint'][:12]})",
         "videos": facts["videos"],
         "added": facts["added"],
+        "removed": facts["removed"],
         "unchanged": facts["unchanged"],
         "same bytes again": facts["duplicates"],
         "remuxed": facts["remuxed"],
@@ -91,7 +116,7 @@ def report_tables(report: IngestReport) -> list[Table]:
         "taken up from a killed run": facts["resumed"],
         "read": f"{bytes_text(facts['bytes_read'])} in {report.seconds:.1f} s, {rate:,.0f} videos/s",
     }
-    optional = ("same bytes again", "remuxed", "taken up from a killed run")
+    optional = ("removed", "same bytes again", "remuxed", "taken up from a killed run")
     tables = [facts_table({k: v for k, v in shown.items() if v or k not in optional})]
     if rejects:
         table = Table(

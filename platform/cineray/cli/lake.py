@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import shlex
 import sys
 from pathlib import Path
@@ -13,7 +12,8 @@ from rich.table import Table
 
 from cineray.cli.output import JSON, bytes_text, facts_table, plain, show, show_lines, words
 from cineray.errors import UsageError
-from cineray.lake import Lake
+from cineray.ingest import whoami
+from cineray.lake import Lake, unpack_text
 
 app = typer.Typer(
     help="Look at a lake's versions, name them, ask them, check them, take them elsewhere.", no_args_is_help=True
@@ -29,7 +29,7 @@ def log_command(
 ) -> None:
     """Every version, newest first: who made it, when, by which command, and what it added."""
     rows = [row for row, _ in zip(Lake.open(lake).log(), range(limit), strict=False)]
-    columns = ["version", "created_at", "author", "videos", "rejected", "rows_added", "tags", "command"]
+    columns = ["version", "parent", "created_at", "author", "videos", "rejected", "tags", "command"]
     show_lines([_readable(row) for row in rows] if _for_people(as_json) else rows, as_json=as_json, columns=columns)
 
 
@@ -65,8 +65,8 @@ def tag_command(
     lake: str = LAKE,
     name: str = typer.Argument("", help="The name; without it, all names are listed."),
     version: str = REF,
-    move: bool = typer.Option(False, help="Let a name that points elsewhere point here."),
-    remove: bool = typer.Option(False, help="Take the name away; the version stays."),
+    move: bool = typer.Option(False, "--move", help="Let a name that points elsewhere point here."),
+    remove: bool = typer.Option(False, "--move", help="Take the name away; the version stays."),
     as_json: bool | None = JSON,
 ) -> None:
     """Give a version a name (`train-2026-11`), move or remove one, or list them all."""
@@ -74,9 +74,9 @@ def tag_command(
     if remove and not name:
         raise UsageError("--remove wants the name to remove: cineray lake tag LAKE NAME --remove")
     if remove:
-        opened.remove_name(name, author=_whoami())
+        opened.remove_name(name, author=whoami())
     elif name:
-        opened.set_name(name, version, move=move, author=_whoami())
+        opened.set_name(name, version, move=move, author=whoami())
     rows = [{"name": key, "version": number} for key, number in sorted(opened.names().items())]
     show_lines(rows, as_json=as_json, columns=["name", "version"])
 
@@ -102,7 +102,10 @@ def query_command(
             ["video", "file", "state", "codec", "size", "num_frames", "seconds", "label"],
         )
     show_lines(rows, as_json=as_json, columns=names)
-    words.print(f"{found.num_rows} rows" + (f" (limited to {limit})" if limit and found.num_rows == limit else ""))
+    words.print(
+        f"{found.num_rows} row{'' if found.num_rows == 1 else 's'}"
+        + (f" (limited to {limit})" if limit and found.num_rows == limit else "")
+    )
 
 
 @app.command("verify")
@@ -131,7 +134,7 @@ def verify_command(
 @app.command("gc")
 def gc_command(
     lake: str = LAKE,
-    delete: bool = typer.Option(False, help="Remove it; without this, only say what would be removed."),
+    delete: bool = typer.Option(False, "--delete", help="Remove it; without this, only say what would be removed."),
     older_than_hours: float = typer.Option(168.0, help="Leave alone what is younger."),
     as_json: bool | None = JSON,
 ) -> None:
@@ -145,6 +148,7 @@ def gc_command(
         table.add_row(*(plain(cell) for cell in row))
     done = "removed" if delete else "would remove"
     facts = {done: f"{len(rows)} things, {bytes_text(report.size_bytes)}", "versions kept": len(report.kept_versions)}
+    facts |= {"held by": list(report.held_by)} if report.held_by else {}
     show(report.to_json(), as_json=as_json, table=[*([table] if rows else []), facts_table(facts)])
 
 
@@ -152,7 +156,7 @@ def gc_command(
 def retire_command(lake: str = LAKE, version: str = typer.Argument(help="The version to let go of.")) -> None:
     """Let go of a version: it stays in the log, and gc may remove what only it needs."""
     Lake.open(lake).retire(version)
-    words.print(f"version {version} is retired; `cineray lake gc {lake}` shows what that frees")
+    words.print(f"version {version} is retired; `cineray lake gc {shlex.quote(lake)}` shows what that frees")
 
 
 @app.command("export")
@@ -171,11 +175,11 @@ def export_command(
 def import_command(
     lake: str = LAKE,
     source: str = typer.Argument(help="An export."),
-    replace: bool = typer.Option(False, help="Let it replace what the lake's latest version holds."),
+    replace: bool = typer.Option(False, "--replace", help="Let it replace what the lake's latest version holds."),
     as_json: bool | None = JSON,
 ) -> None:
     """An export as the next version of a lake, which is made if absent: the same rows, the same fingerprint."""
-    made = Lake.open_or_create(lake).import_(source, author=_whoami(), replace=replace)
+    made = Lake.open_or_create(lake).import_(source, author=whoami(), replace=replace)
     show({"version": made.number, "fingerprint": made.fingerprint, "counts": dict(made.counts)}, as_json=as_json)
 
 
@@ -194,7 +198,7 @@ def annotate_command(
     from cineray.ingest import annotate
 
     made = annotate(
-        Lake.open(lake), layer, rows, author=author or _whoami(), command=shlex.join(sys.argv), message=message
+        Lake.open(lake), layer, rows, author=author or whoami(), command=shlex.join(sys.argv), message=message
     )
     show(
         {"version": made.number, "fingerprint": made.fingerprint, "rows": made.counts[f"layers/{layer}"]},
@@ -255,11 +259,6 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return unpack_text(value)
     return value.hex() if isinstance(value, bytes) else value
-
-
-def _whoami() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        return "unknown"

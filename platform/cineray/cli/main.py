@@ -7,17 +7,24 @@ traceback.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
+from typing import NoReturn
 
 import typer
 
 from cineray import __version__
 from cineray.cli import doctor as doctor_cli
 from cineray.cli import lake as lake_cli
+from cineray.cli.batch import batch_command
+from cineray.cli.bench import bench_command
 from cineray.cli.demo import demo
 from cineray.cli.ingest import ingest_command
-from cineray.cli.output import words
-from cineray.errors import CinerayError
+from cineray.cli.output import visible, words
+from cineray.cli.plan import plan_command
+from cineray.errors import CinerayError, Interrupted
 
 app = typer.Typer(
     name="cineray",
@@ -30,6 +37,9 @@ app = typer.Typer(
 app.command("doctor")(doctor_cli.doctor)
 app.command("ingest")(ingest_command)
 app.add_typer(lake_cli.app, name="lake")
+app.command("plan")(plan_command)
+app.command("batch")(batch_command)
+app.command("bench")(bench_command)
 app.command("demo")(demo)
 
 
@@ -50,15 +60,30 @@ def _root(
 
 def main() -> None:
     """Run the command line; every way out has its exit code."""
+    signal.signal(signal.SIGTERM, _stop)  # a job that is told to end puts its work away, as with Ctrl-C
     try:
         app()
     except CinerayError as error:
-        words.print("[bold red]error[/]: ", end="")
-        words.print(str(error), markup=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+        words.print("[bold red]error[/]: " if not isinstance(error, Interrupted) else "", end="")
+        words.print(visible(str(error)), markup=False, soft_wrap=True)
+        _leave(error.exit_code)
+    except KeyboardInterrupt:
+        words.print("stopped")
+        _leave(Interrupted.exit_code)
     except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+        _leave(0)
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once. What Ray's and Arrow's threads would do at a slow end can only go wrong after an interruption."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Words, progress and warnings go to stderr, so that stdout is only the result.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cineray.errors import CinerayError
+
 JSON = typer.Option(None, "--json/--table", help="JSON or a table; the default is a table on a terminal, else JSON.")
+
+_OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 SHORT = frozenset(
     {"version", "created_at", "state", "codec", "width", "height", "num_frames", "video", "name", "split"}
@@ -35,7 +40,7 @@ def wants_json(choice: bool | None) -> bool:
 def show(facts: Mapping[str, Any], *, as_json: bool | None, table: Sequence[Table] = ()) -> None:
     """Print one result: `table` for people (or the facts, line by line), one JSON object otherwise."""
     if wants_json(as_json):
-        sys.stdout.write(json.dumps(facts, ensure_ascii=True, default=str) + "\n")
+        _write(json.dumps(facts, ensure_ascii=True, default=str) + "\n")
         return
     out = Console(file=sys.stdout, highlight=False)
     for part in table or (facts_table(facts),):
@@ -48,7 +53,7 @@ def show_lines(
     """Print many like rows: JSON lines for programs, one table for people."""
     if wants_json(as_json):
         for row in rows:
-            sys.stdout.write(json.dumps(row, ensure_ascii=True, default=str) + "\n")
+            _write(json.dumps(row, ensure_ascii=True, default=str) + "\n")
         return
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
@@ -56,6 +61,17 @@ def show_lines(
     for row in rows:
         table.add_row(*(plain(row.get(column)) for column in columns))
     Console(file=sys.stdout, highlight=False).print(table)
+
+
+def _write(text: str) -> None:
+    """To standard output, at once, so that a full disk is noticed here."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CinerayError(f"the result could not be written to standard output: {error}; free some space") from None
 
 
 def facts_table(facts: Mapping[str, Any], title: str = "") -> Table:
@@ -79,10 +95,15 @@ def plain(value: Any) -> str:  # noqa: PLR0911 - one line per kind of value is t
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, Mapping):
-        return escape(", ".join(f"{k} {plain(v)}" for k, v in value.items())) or "-"
+        return ", ".join(f"{escape(visible(str(k)))} {plain(v)}" for k, v in value.items()) or "-"
     if isinstance(value, list | tuple):
-        return escape(", ".join(map(plain, value))) or "-"
-    return escape(str(value))
+        return ", ".join(map(plain, value)) or "-"
+    return escape(visible(str(value)))
+
+
+def visible(text: str) -> str:
+    """Text without what a terminal would obey: control characters, and marks that turn the line around, as escapes."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
 
 
 def bytes_text(count: int) -> str:

@@ -1,0 +1,160 @@
+"""The feed on Ray Data: a plan in words and a range of steps go in, every rank's batches come out, in order.
+
+    rows (steps, rank) in order  ->  decode tasks on any node  ->  put in order again  ->  rank 0, rank 1, rank 0, ...
+
+    feed = RayFeed(spec, range(0, 10_000), world=8)
+    for batch in feed.shards()[rank].batches(): ...              scripts and tests
+    TorchTrainer(..., datasets=PLACEHOLDER, dataset_config=data_config(options))   and in the train function:
+    for batch in train_shard(options, range(start, stop)).batches(): ...
+
+There are no epochs, segments or state: one dataset lists its rows lazily from the first step to the last, so nothing
+pauses in between, and a restart makes a new one from the next step. Rows are decoded ahead within a bound of bytes
+(`ray_window.py`), and each rank checks that what it gets is what is due (`ray_shard.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.data
+
+from cineray.errors import UsageError
+from cineray.feed.ray_shard import RayShard
+from cineray.feed.ray_tasks import PlanRows, make_row
+from cineray.feed.ray_window import Window, install
+from cineray.feed.supply import FeedSpec
+from cineray.records import Batch
+
+DATASET = "train"
+"""The name under which Ray Train hands a rank its share."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayOptions:
+    """How the feed uses a cluster. Nothing here changes a batch."""
+
+    spec: FeedSpec
+    decode_label: Mapping[str, str] | None = None
+    """Only nodes with these labels decode: {"ray-subcluster": "decode"}; GPU nodes go without it. None: all decode."""
+    cpus_per_task: float = 1.0
+    window_bytes: int | None = None
+    """How much may be decoded ahead, over all ranks; by default 0.8 of what Ray Data may use of the object stores."""
+    stall_seconds: float = 1800.0
+    """A rank that has waited this long for a batch raises FeedStalled."""
+    prefetch_rows: int = 1
+    """Rows (`clips_per_visit` batches each) that a rank pulls to its own node ahead of use."""
+
+
+class RayFeed:
+    """The batches of some steps for all ranks of a world, or (`ranks`) for some of them."""
+
+    def __init__(self, options: RayOptions, steps: range, *, world: int = 1, ranks: range | None = None) -> None:
+        if options.cpus_per_task <= 0:
+            raise UsageError(f"cpus_per_task is {options.cpus_per_task}; a decode task needs more than 0, 1 is usual")
+        self.options, self.steps, self.world = options, steps, world
+        self.ranks = ranks if ranks is not None else range(world)
+
+    def row_bytes(self) -> int:
+        """How large the largest row is: known before anything is decoded."""
+        recipe = self.options.spec.recipe
+        clips = [
+            -(-recipe.size_of(bucket) // self.world) * bucket.frames * bucket.height * bucket.width * 3
+            for bucket in recipe.shapes
+        ]
+        return max(clips) * recipe.clips_per_visit
+
+    def dataset(self) -> Any:
+        """The Ray dataset whose rows are the ranks' batches, in the order in which they are due."""
+        options = self.options
+        rows = PlanRows(self.steps, options.spec.recipe.clips_per_visit, self.ranks)
+        context = ray.data.DataContext.get_current().copy()
+        _set(context, options)
+        window = Window(
+            row_bytes=self.row_bytes(),
+            world=len(self.ranks),
+            cpus_per_task=options.cpus_per_task,
+            window_bytes=options.window_bytes,
+        )
+        install(context, window)
+        with ray.data.DataContext.current(context):
+            # Listing needs no core; asking for none also keeps Ray Data from joining the two into one task.
+            listed = ray.data.read_datasource(
+                rows, override_num_blocks=rows.listers, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=1)
+            )
+            return listed.map_batches(
+                make_row,
+                fn_kwargs={"spec": options.spec, "world": self.world},
+                batch_size=None,
+                num_cpus=options.cpus_per_task,
+                compute=ray.data.TaskPoolStrategy(),
+            )
+
+    def iterators(self) -> list[Any]:
+        """One Ray Data iterator per rank."""
+        iterators: list[Any] = self.dataset().streaming_split(len(self.ranks), equal=False)
+        return iterators
+
+    def shards(self) -> list[RayShard]:
+        """One shard per rank."""
+        return [
+            _shard(self.options, it, self.steps, rank) for rank, it in zip(self.ranks, self.iterators(), strict=True)
+        ]
+
+
+def ray_batches(options: RayOptions, steps: range, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+    """One rank's batches in a script that has no Ray Train: each such process has a dataset of its own."""
+    (shard,) = RayFeed(options, steps, world=world, ranks=range(rank, rank + 1)).shards()
+    return shard.batches()
+
+
+def data_config(options: RayOptions, steps: Callable[[], range]) -> Any:
+    """The `dataset_config` of a Ray Train trainer; `steps` is asked for what is left at every start of its workers.
+
+    The trainer needs some dataset of the name `train` to ask for: `datasets={DATASET: lambda: ray.data.range(1)}`.
+    """
+    import ray.train
+
+    class PlanDataConfig(ray.train.DataConfig):  # type: ignore[misc]
+        """Gives each rank its share of the plan, whatever the world's size is this time."""
+
+        def configure(self, datasets: Any, world_size: int, *_: Any, **__: Any) -> list[dict[str, Any]]:  # noqa: ARG002
+            iterators = RayFeed(options, steps(), world=world_size).iterators()
+            return [{DATASET: iterator} for iterator in iterators]
+
+    return PlanDataConfig()
+
+
+def train_shard(options: RayOptions, steps: range) -> RayShard:
+    """This rank's shard, inside a Ray Train worker. `steps` must be those that `data_config` was told."""
+    import ray.train
+
+    rank = ray.train.get_context().get_world_rank()
+    return _shard(options, ray.train.get_dataset_shard(DATASET), steps, rank)
+
+
+def _shard(options: RayOptions, iterator: Any, steps: range, rank: int) -> RayShard:
+    return RayShard(
+        iterator,
+        steps,
+        rank=rank,
+        max_substituted_fraction=options.spec.recipe.max_substituted_fraction,
+        stall_seconds=options.stall_seconds,
+        prefetch_rows=options.prefetch_rows,
+    )
+
+
+def _set(context: Any, options: RayOptions) -> None:
+    """What ordered ingest needs of Ray Data; each line is there because something goes wrong without it."""
+    context.target_max_block_size = 1  # listed rows leave one by one; a single row cannot be cut
+    context.max_errored_blocks = 0  # a dropped block would move all later ranks
+    context.execution_no_progress_timeout_s = -1  # a trainer that validates for an hour is healthy; we watch ourselves
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_options = ray.data.ExecutionOptions(
+        preserve_order=True,
+        verbose_progress=False,
+        label_selector=dict(options.decode_label) if options.decode_label else None,
+    )

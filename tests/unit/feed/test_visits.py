@@ -1,0 +1,192 @@
+"""The one function that makes batches: what the plan says, each video opened once, what fails replaced for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cineray.decode import decode_visit
+from cineray.errors import TooManySubstitutions, UsageError
+from cineray.feed import FeedSpec, SubstitutionLimit, Supply, Task, local_batch, local_batches, make_batches, tasks_of
+from cineray.feed import visits as visits_module
+from cineray.records import Batch
+
+SpecOf = Callable[..., FeedSpec]
+Digests = Callable[[Iterable[Batch]], list[str]]
+
+
+def opened(spec: FeedSpec) -> Supply:
+    """As another process would open it."""
+    return spec._opened()
+
+
+def file_of(supply: Supply, clip_number: int) -> Path:
+    return Path(supply.catalogs[0].located(clip_number)[1].uri)
+
+
+@pytest.mark.parametrize("each", [1, 4])
+def test_a_batch_shows_what_the_plan_says(spec_of: SpecOf, each: int) -> None:
+    supply = spec_of(clips_per_visit=each).open()
+    for batch in local_batches(supply, range(9)):
+        assert list(batch.specs) == supply.plan.batch(batch.step)
+        assert (batch.first_slot, batch.global_size, batch.frames_BTHWC.shape) == (0, 6, (6, 8, 48, 48, 3))
+        assert batch.substitutions == ()
+
+
+def test_the_pixels_are_those_of_each_clip_decoded_alone(spec_of: SpecOf) -> None:
+    supply = spec_of(clips_per_visit=4).open()
+    batch = local_batch(supply, 5)
+    for spec, frames in zip(batch.specs, batch.frames_BTHWC, strict=True):
+        video, place = supply.catalogs[0].located(spec.clip_number)
+        (clip,) = decode_visit(video, place, [spec])
+        assert np.array_equal(clip.frames_THWC, frames)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("each", [1, 4])
+@pytest.mark.parametrize("world", [2, 3, 6])
+def test_the_shares_of_all_ranks_are_the_batch(
+    spec_of: SpecOf, digests: Digests, digests_of_ranks: Callable[..., list[str]], each: int, world: int
+) -> None:
+    spec, steps = spec_of(clips_per_visit=each), range(2, 9)
+    ranks = [local_batches(spec, steps, rank=rank, world=world) for rank in range(world)]
+    assert digests_of_ranks(ranks) == digests(local_batches(spec, steps))
+
+
+@pytest.mark.parametrize("each", [1, 4])
+def test_a_batch_does_not_depend_on_where_one_begins(spec_of: SpecOf, digests: Digests, each: int) -> None:
+    spec = spec_of(clips_per_visit=each)
+    whole = digests(local_batches(spec, range(10)))
+    for start in (1, 3, 6):
+        assert digests(local_batches(spec, range(start, 10))) == whole[start:]
+
+
+def test_a_visit_opens_its_video_once_for_all_steps_of_a_window(
+    spec_of: SpecOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def counted(video: Any, place: Any, specs: Any, **options: Any) -> Any:
+        seen.append(len(specs))
+        return decode_visit(video, place, specs, **options)
+
+    monkeypatch.setattr(visits_module, "decode_visit", counted)
+    make_batches(spec_of(clips_per_visit=4).open(), Task(range(4, 8)))
+    assert seen == [4] * 6
+
+
+def test_the_batches_of_a_window_lie_in_one_array(spec_of: SpecOf) -> None:
+    batches = make_batches(spec_of(clips_per_visit=4).open(), Task(range(4)))
+    bases = {id(batch.frames_BTHWC.base) for batch in batches}
+    assert len(bases) == 1
+    assert batches[0].frames_BTHWC.base is not None
+    assert batches[0].frames_BTHWC.base.shape == (4, 6, 8, 48, 48, 3)
+
+
+def test_tasks_are_whole_windows_but_for_the_first_and_the_last(spec_of: SpecOf) -> None:
+    supply = spec_of(clips_per_visit=4).open()
+    tasks = [task.steps for task in tasks_of(supply, range(2, 11), rank=1, world=3)]
+    assert tasks == [range(2, 4), range(4, 8), range(8, 11)]
+
+
+def test_more_ranks_than_clips_are_refused(spec_of: SpecOf) -> None:
+    with pytest.raises(UsageError, match="6 clips, too few for 7 ranks"):
+        list(local_batches(spec_of(), range(1), rank=0, world=7))
+
+
+# ---- what cannot be decoded ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("each", [1, 4])
+def test_a_damaged_video_is_replaced_the_same_way_by_everyone(
+    own_lake: Path,
+    spec_of: SpecOf,
+    damage: Callable[[Path], None],
+    digests: Digests,
+    digests_of_ranks: Callable[..., list[str]],
+    each: int,
+) -> None:
+    spec = spec_of(own_lake, clips_per_visit=each, max_substituted_fraction=1.0)
+    bad = opened(spec).plan.batch(0)[2]
+    damage(file_of(opened(spec), bad.clip_number))
+    steps = range(4 * each)
+
+    batches = list(local_batches(opened(spec), steps))
+
+    replaced = [one for batch in batches for one in batch.substitutions]
+    assert {one.wanted_clip_id for one in replaced} == {bad.clip_id}
+    assert len(replaced) == each
+    first = replaced[0]
+    assert (first.step, first.slot) == (0, 2)
+    assert first.reason in {"decode_failed", "corrupt", "truncated", "wrong_frame"}
+    assert batches[0].specs[2].clip_id == first.used_clip_id != bad.clip_id
+    assert batches[0].specs[2] == opened(spec).plan.substitute(bad, 0)
+    ranks = [local_batches(opened(spec), steps, rank=rank, world=2) for rank in range(2)]
+    assert digests_of_ranks(ranks) == digests(batches)
+
+
+def test_a_substitute_that_is_damaged_too_is_replaced_by_the_next(
+    own_lake: Path, spec_of: SpecOf, damage: Callable[[Path], None]
+) -> None:
+    spec = spec_of(own_lake, max_substituted_fraction=1.0)
+    supply = opened(spec)
+    bad = supply.plan.batch(0)[2]
+    second = supply.plan.substitute(bad, 0)
+    for one in (bad, second):
+        damage(file_of(supply, one.clip_number))
+    batch = local_batch(opened(spec), 0)
+    (found,) = [one for one in batch.substitutions if one.slot == 2]
+    assert found.used_clip_id == supply.plan.substitute(bad, 1).clip_id
+    assert f"; then {second.clip_id} (" in found.detail
+
+
+def test_a_missing_and_a_changed_file_are_reasons_like_others(own_lake: Path, spec_of: SpecOf) -> None:
+    spec = spec_of(own_lake, max_substituted_fraction=1.0)
+    supply = opened(spec)
+    gone, changed = supply.plan.batch(0)[:2]
+    file_of(supply, gone.clip_number).unlink()
+    with file_of(supply, changed.clip_number).open("ab") as file:
+        file.write(b"more")
+    batch = local_batch(opened(spec), 0)
+    assert [(one.slot, one.reason) for one in batch.substitutions] == [(0, "missing"), (1, "changed")]
+
+
+def test_where_nothing_can_be_decoded_the_run_stops_with_the_reasons(own_lake: Path, spec_of: SpecOf) -> None:
+    supply = opened(spec_of(own_lake, max_substituted_fraction=1.0))
+    for path in own_lake.parent.glob("videos/**/*.mp4"):
+        path.unlink()
+    with pytest.raises(TooManySubstitutions, match=r"nor 16 substitutes could be decoded.*missing"):
+        local_batch(supply, 0)
+
+
+def test_a_run_stops_above_the_recipes_fraction_with_the_list(
+    own_lake: Path, spec_of: SpecOf, damage: Callable[[Path], None]
+) -> None:
+    spec = spec_of(own_lake, max_substituted_fraction=0.0)
+    bad = opened(spec).plan.batch(0)[2]
+    damage(file_of(opened(spec), bad.clip_number))
+    with pytest.raises(TooManySubstitutions, match=rf"1 of 6 clips.*allows 0(.|\n)*step 0, slot 2: clip {bad.clip_id}"):
+        list(local_batches(opened(spec), range(4)))
+
+
+def test_the_limit_counts_over_the_last_steps_only(spec_of: SpecOf) -> None:
+    from cineray.records import Substitution
+
+    batch = local_batch(spec_of(), 0)
+    one = Substitution(step=0, slot=0, wanted_clip_id="a", used_clip_id="b", reason="corrupt", detail="")
+    bad = Batch(**{name: getattr(batch, name) for name in Batch.__slots__} | {"substitutions": (one,)})
+    limit = SubstitutionLimit(0.1, over_steps=5)  # 30 clips, of which 3 may be replaced
+    for some in (bad, bad, bad, batch, batch, bad, bad, bad):
+        limit.check(some)
+    with pytest.raises(TooManySubstitutions, match="4 of 30 clips of the last 5 steps"):
+        limit.check(bad)
+
+
+def test_another_plan_than_the_one_meant_is_refused(spec_of: SpecOf) -> None:
+    import dataclasses
+
+    with pytest.raises(UsageError, match="was meant"):
+        dataclasses.replace(spec_of(), seed=8).open()
