@@ -229,10 +229,10 @@ def test_a_million_empty_members_are_walked_in_flat_memory(tmp_path: Path) -> No
         first = tar.next()
     assert first is not None
     assert first.name == "00000000.mp4"
-    started = time.perf_counter()
+    started = time.process_time()
     done = subprocess.run([sys.executable, "-c", COUNT, str(shard)], capture_output=True, text=True, check=True)
     shard.unlink()
     found, rejected, grown_mib = map(int, done.stdout.split())
     assert (found, rejected) == (1_000_000, 0)
     assert grown_mib < 64
-    assert time.perf_counter() - started < 120
+    assert time.process_time() - started < 120  # a minute of CPU would be slow; hours are what is guarded against

