@@ -32,7 +32,7 @@ class DecodeOptions:
     """Remote media: how many ranges of one video are fetched at the same time."""
 
     def __post_init__(self) -> None:
-        for name, low in (("budget_seconds", 0.001), ("keep_open", 0), ("gap_bytes", 0), ("ahead", 1)):
+        for name, low in (("budget_seconds", 1e-9), ("keep_open", 0), ("gap_bytes", 0), ("ahead", 1)):
             if getattr(self, name) < low:
                 raise UsageError(f"DecodeOptions.{name} is {getattr(self, name)}; wanted {low} or more")
         if self.verify not in ("none", "sample"):
