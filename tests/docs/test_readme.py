@@ -103,7 +103,9 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What each command of README prints, README's order."""
     commands = {quoted.command: INSTEAD_OF.get(quoted.command, quoted.command) for quoted in quoted_commands(README)}
     runnable = {shown: run for shown, run in commands.items() if run is not None}
-    outputs = run_all(list(runnable.values()), tmp_path_factory.mktemp("readme"))
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "jobs").symlink_to(REPO / "jobs")  # README's reader stands in a checkout
+    outputs = run_all(list(runnable.values()), folder)
     return dict(zip(runnable, outputs, strict=True))
 
 
