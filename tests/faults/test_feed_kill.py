@@ -109,7 +109,7 @@ def test_decode_workers_that_are_killed_at_work_cost_no_batch(spec: FeedSpec, ex
     killed: list[int] = []
     with connected(num_cpus=2, object_store_memory=160_000_000):
         # A small window, so that there is work left to be killed at.
-        options = RayOptions(spec=spec, window_bytes=6 * 2 * 3 * 8 * 48 * 48 * 3)
+        options = RayOptions(spec=spec, task_seconds=0, ahead_bytes=6 * 2 * 3 * 8 * 48 * 48 * 3)
 
         def at_step(step: int) -> None:
             if step in (9, 15, 21):
@@ -121,7 +121,9 @@ def test_decode_workers_that_are_killed_at_work_cost_no_batch(spec: FeedSpec, ex
 
 
 @pytest.mark.ray
-def test_a_decode_node_that_is_killed_costs_no_batch(spec: FeedSpec, expected: list[str]) -> None:
+def test_a_decode_node_that_is_killed_costs_no_batch(
+    spec: FeedSpec, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "object_store_memory": 160_000_000, "include_dashboard": False}
@@ -129,7 +131,8 @@ def test_a_decode_node_that_is_killed_costs_no_batch(spec: FeedSpec, expected: l
     label = {"ray-subcluster": "decode"}
     try:
         nodes = [cluster.add_node(num_cpus=1, labels=label, object_store_memory=160_000_000) for _ in range(2)]
-        with connected(cluster.address):
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)  # as in a Ray job
+        with connected(num_cpus=2):
             done: list[int] = []
 
             def at_step(step: int) -> None:
@@ -138,7 +141,7 @@ def test_a_decode_node_that_is_killed_costs_no_batch(spec: FeedSpec, expected: l
                     cluster.remove_node(nodes[1], allow_graceful=False)
                     done.append(step)
 
-            options = RayOptions(spec=spec, decode_label=label, window_bytes=8 * 2 * 3 * 8 * 48 * 48 * 3)
+            options = RayOptions(spec=spec, decode_label=label, task_seconds=0, ahead_bytes=8 * 2 * 3 * 8 * 48 * 48 * 3)
             found = of_both_ranks(options, at_step)
             alive = [node for node in ray.nodes() if node["Alive"]]
         assert (len(done), len(alive)) == (1, 2), "the head and one decode node are left"
@@ -178,9 +181,12 @@ def test_a_clip_that_kills_decoders_is_replaced_and_stays_replaced(
     with connected(num_cpus=2, object_store_memory=160_000_000, runtime_env=runtime_env):
         found = of_both_ranks(RayOptions(spec=own), lambda _: None, steps)
 
+        again_on_ray = of_both_ranks(RayOptions(spec=own), lambda _: None, steps)  # with workers that were there before
+
+    assert again_on_ray == found
     wrong = [step for step, a, b in zip(steps, found, expected, strict=False) if a != b]
     assert wrong == [8]
-    again = list(local_batches(dataclasses.replace(own), steps))
+    again = list(local_batches(own, steps))
     assert [batch_digest([batch]) for batch in again] == found
     assert [(one.step, one.slot, one.reason) for one in again[5].substitutions] == [(8, 4, "decoder_crashed")]
 

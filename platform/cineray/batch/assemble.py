@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cineray.errors import UsageError
-from cineray.records import Batch, Clip, ClipSpec, Substitution
+from cineray.records import Batch, Clip, ClipSpec, StoredLatents, Substitution
 
 Frames = npt.NDArray[np.uint8]
 
@@ -31,21 +31,25 @@ def assemble(  # noqa: PLR0917 - the six are what a batch is made of, in the ord
     substitutions: Sequence[Substitution] = (),
     *,
     frames_BTHWC: Frames | None = None,
+    latents: StoredLatents | None = None,
 ) -> Batch:
     """The batch of `specs` in the order of their slots; `clips` are their pixels, in the same order.
 
-    With `frames_BTHWC`, clips that were decoded into its slots are not copied; others (a late substitute) are.
+    With `frames_BTHWC`, clips that were decoded into its slots are not copied; others (a late substitute) are. With
+    `latents`, there are pixels only of the clips whose latents are not there.
     """
-    if len(specs) != len(clips):
-        raise UsageError(f"step {step}: {len(specs)} specs and {len(clips)} clips; wanted one clip for each slot")
-    for slot, (spec, clip) in enumerate(zip(specs, clips, strict=True), first_slot):
+    shown = [spec for b, spec in enumerate(specs) if latents is None or not latents.is_here_B[b]]
+    if len(shown) != len(clips):
+        raise UsageError(f"step {step}: {len(shown)} specs and {len(clips)} clips; wanted one clip for each slot")
+    for slot, (spec, clip) in enumerate(zip(shown, clips, strict=True), first_slot):
         if clip.spec != spec:
             raise UsageError(
                 f"step {step}, slot {slot}: the clip is of {clip.spec.clip_id} (draw {clip.spec.draw}) and the spec of "
                 f"{spec.clip_id} (draw {spec.draw}); hand both over in the order of the slots"
             )
-    frames = allocate(specs) if frames_BTHWC is None else frames_BTHWC
-    _gather(frames, specs, clips)
+    shape = (len(shown), *_one_shape(specs))
+    frames = np.empty(shape, np.uint8) if frames_BTHWC is None else frames_BTHWC
+    _gather(frames, shape, clips)
     return Batch(
         step=step,
         first_slot=first_slot,
@@ -57,6 +61,7 @@ def assemble(  # noqa: PLR0917 - the six are what a batch is made of, in the ord
         specs=tuple(specs),
         substitutions=tuple(substitutions),
         frames_decoded=sum(clip.frames_decoded for clip in clips),
+        latents=latents,
     )
 
 
@@ -72,9 +77,8 @@ def _one_shape(specs: Sequence[ClipSpec]) -> tuple[int, int, int, int]:
     return shapes.pop()
 
 
-def _gather(frames: Frames, specs: Sequence[ClipSpec], clips: Sequence[Clip]) -> None:
+def _gather(frames: Frames, shape: tuple[int, ...], clips: Sequence[Clip]) -> None:
     """Put every clip's pixels into its slot, where they are not there already."""
-    shape = (len(specs), *_one_shape(specs))
     if frames.shape != shape or frames.dtype != np.uint8 or not frames.flags.c_contiguous:
         raise UsageError(f"frames_BTHWC is {frames.dtype} {frames.shape}; wanted contiguous uint8 {shape}")
     for slot, clip in zip(frames, clips, strict=True):

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from cineray.batch.shares import frames_row
 from cineray.errors import UsageError
 from cineray.records import Batch
 
@@ -44,7 +45,11 @@ def batch_digest(batches: Iterable[Batch]) -> str:
 def slot_digest(batch: Batch, b: int) -> bytes:
     """The digest of the batch's b-th clip."""
     digest = hashlib.sha256()
-    _add(digest, "frames_THWC", batch.frames_BTHWC[b])
+    if batch.latents is not None and batch.latents.is_here_B[b]:
+        # Pixels that nobody decoded have no hash: such a batch is another than the same with pixels.
+        _add(digest, "latents_CTHW", batch.latents.values_BCTHW[b])
+    else:
+        _add(digest, "frames_THWC", batch.frames_BTHWC[frames_row(batch, b)])
     _add(digest, "frame_is_real_T", batch.frame_is_real_BT[b])
     _add(digest, "seconds_T", batch.seconds_BT[b])
     _add(digest, "start_seconds", batch.start_seconds_B[b : b + 1])

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from cineray.errors import UsageError
-from cineray.records import Batch
+from cineray.records import Batch, StoredLatents
 
 
 def take_slots(batch: Batch, start: int, stop: int) -> Batch:
@@ -21,14 +21,24 @@ def take_slots(batch: Batch, start: int, stop: int) -> Batch:
         step=batch.step,
         first_slot=start,
         global_size=batch.global_size,
-        frames_BTHWC=batch.frames_BTHWC[low:high],
+        frames_BTHWC=batch.frames_BTHWC[frames_row(batch, low) : frames_row(batch, high)],
         frame_is_real_BT=batch.frame_is_real_BT[low:high],
         seconds_BT=batch.seconds_BT[low:high],
         start_seconds_B=batch.start_seconds_B[low:high],
         specs=batch.specs[low:high],
         substitutions=tuple(s for s in batch.substitutions if start <= s.slot < stop),
         frames_decoded=batch.frames_decoded if low == 0 else 0,
+        latents=None
+        if batch.latents is None
+        else StoredLatents(
+            values_BCTHW=batch.latents.values_BCTHW[low:high], is_here_B=batch.latents.is_here_B[low:high]
+        ),
     )
+
+
+def frames_row(batch: Batch, number: int) -> int:
+    """Where the pixels of the batch's clips from `number` on begin: clips whose latents are here have none."""
+    return number if batch.latents is None else number - int(batch.latents.is_here_B[:number].sum())
 
 
 def split(batch: Batch, world: int) -> list[Batch]:
@@ -68,4 +78,20 @@ def concat(batches: Sequence[Batch]) -> Batch:
         specs=tuple(spec for share in shares for spec in share.specs),
         substitutions=tuple(s for share in shares for s in share.substitutions),
         frames_decoded=sum(share.frames_decoded for share in shares),
+        latents=_join_latents(shares),
     )
+
+
+def _join_latents(shares: Sequence[Batch]) -> StoredLatents | None:
+    """A share of which the store had nothing has no array of latents: its clips get zeros."""
+    known = next((share.latents.values_BCTHW for share in shares if share.latents is not None), None)
+    if known is None:
+        return None
+    values = [
+        np.zeros((len(share.specs), *known.shape[1:]), known.dtype)
+        if share.latents is None
+        else share.latents.values_BCTHW
+        for share in shares
+    ]
+    here = [np.zeros(len(s.specs), np.bool_) if s.latents is None else s.latents.is_here_B for s in shares]
+    return StoredLatents(values_BCTHW=np.concatenate(values), is_here_B=np.concatenate(here))

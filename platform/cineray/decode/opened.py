@@ -7,8 +7,10 @@ So each thread has its own few, a forked child opens its own, and pickling is re
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 
 import numpy as np
 
@@ -54,8 +56,9 @@ class OpenVideo:
             self.file.end_visit()
             self._reader.close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "decoder"):  # a thread ended, and with it what it kept
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        # A thread ended, and with it what it kept. When all of Python ends, the modules are gone that closing needs.
+        if hasattr(self, "decoder") and not ending():
             self.close()
 
     def __reduce__(self) -> str:

@@ -17,9 +17,10 @@ REASONS: dict[str, str] = {
     "timed_out": "the visit took longer than its budget",
 }
 
-PASSING = frozenset({"missing", "unreadable", "timed_out"})
-"""Reasons that may not hold on another machine or a minute later. A substitute chosen for one of these would make the
-batch depend on the weather: whoever replaces clips should try again, and stop rather than replace."""
+PASSING = frozenset({"missing", "refused", "changed", "unreadable", "timed_out"})
+"""Reasons that do not follow from the indexed bytes: they may not hold on another machine or a minute later. A
+substitute chosen for one of these would make the batch depend on the weather: whoever replaces clips tries again, and
+stops rather than replace."""
 
 
 class DecodeFault(Exception):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cineray.feed.local import local_batch, local_batches
     from cineray.feed.numpy_feed import numpy_batches, to_jax, to_numpy, to_tf
     from cineray.feed.supply import FeedSpec, LocatedCatalog, Supply
-    from cineray.feed.torch_feed import TorchFeed, TorchLoader, from_torch, to_torch
+    from cineray.feed.torch_feed import TorchFeed, TorchLoader, from_torch, loader_of, to_torch
     from cineray.feed.visits import Task, make_batches, tasks_of
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "TorchFeed",
     "TorchLoader",
     "from_torch",
+    "loader_of",
     "local_batch",
     "local_batches",
     "make_batches",
@@ -60,7 +61,7 @@ _HOME = {
     "local": ("local_batch", "local_batches"),
     "numpy_feed": ("numpy_batches", "to_jax", "to_numpy", "to_tf"),
     "supply": ("FeedSpec", "LocatedCatalog", "Supply"),
-    "torch_feed": ("TorchFeed", "TorchLoader", "from_torch", "to_torch"),
+    "torch_feed": ("TorchFeed", "TorchLoader", "from_torch", "loader_of", "to_torch"),
     "visits": ("Task", "make_batches", "tasks_of"),
 }
 """What Ray needs is not here: import `cineray.feed.ray_feed` for it."""

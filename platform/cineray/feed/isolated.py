@@ -1,7 +1,7 @@
 """Decoding behind a wall: the clips of a visit go to a child process, their pixels or rejects come back.
 
 Used where a worker has died before. A clip that kills the child is told from its neighbours by asking for each on its
-own; it comes back as a `Reject` with reason `decoder_crashed`, `timed_out` or `out_of_memory`, and nothing else is
+own; it comes back as a `Reject` with reason `decoder_crashed`, `decoder_stuck` or `out_of_memory`, and nothing else is
 lost. The child is trusted with nothing: what it sends is JSON and pixels of a known size, never a pickle.
 """
 
@@ -141,12 +141,14 @@ class IsolatedDecoder:
         assert child is not None
         if isinstance(error, TimeoutError):
             self.close()
-            return _Lost("timed_out", "a decoder in a process of its own did not come to an end; the process was ended")
+            return _Lost(
+                "decoder_stuck", "a decoder in a process of its own did not come to an end; the process was ended"
+            )
         code = child.wait()
         self.close()
         if code == -signal.SIGALRM:
             return _Lost(
-                "timed_out", "a decoder in a process of its own did not come to an end; the process ended itself"
+                "decoder_stuck", "a decoder in a process of its own did not come to an end; the process ended itself"
             )
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return _Lost("decoder_crashed", f"a decoder in a process of its own ended it ({how})")

@@ -18,17 +18,25 @@ class FeedConfig(Config):
     """How batches come to the trainer."""
 
     driver: Literal["local", "torch", "ray"] = "ray"
-    """`local`: a plain loop in the trainer's process; `torch`: DataLoader workers on its machine; `ray`: Ray Data."""
+    """`local`: a plain loop in the trainer's process, which decodes when it is asked and heeds no field below; `torch`:
+    DataLoader workers on its machine; `ray`: Ray Data."""
     workers: int = Field(default=0, ge=0)
-    """Decoding processes; 0 means one per core (local decodes in the calling process)."""
+    """How many processes decode at once; 0 means one per core, for Ray of all nodes that decode."""
     prefetch_steps: int = Field(default=4, ge=1)
-    """How many steps may lie ready before the trainer asks for them."""
-    segment_steps: int = Field(default=2000, ge=1)
-    """Steps per Ray Data execution; shorter segments start sooner, longer ones have fewer seams."""
-    decode_subcluster: str = ""
-    """Decode only on nodes that carry the label `ray-subcluster` with this value; empty: on any."""
+    """How many steps lie ready in the trainer's machine before it asks for them. How much more Ray decodes ahead
+    follows from what it measures, within `ahead_bytes`."""
     no_batch_seconds: float = Field(default=600.0, gt=0)
     """The run fails, with what is known, when no batch came for so long."""
+    task_seconds: float = Field(default=1.0, ge=0)
+    """For Ray: about how long one decode task should take. Small steps share a task; less means a sooner first batch,
+    more means less of Ray's own work per clip."""
+    cpus_per_task: float = Field(default=1.0, ge=0.001)
+    """For Ray: what a decode task reserves; a part of a core where tasks mostly wait for remote bytes."""
+    ahead_bytes: int | None = Field(default=None, ge=1)
+    """For Ray: how much may be decoded, or be at work, ahead of use; by default 0.4 of the decoding nodes' object
+    stores."""
+    decode_subcluster: str = ""
+    """For Ray: decode only on nodes that carry the label `ray-subcluster` with this value; empty: on any."""
 
 
 class DataJob(Config):

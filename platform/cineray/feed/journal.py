@@ -1,11 +1,12 @@
-"""What a run must remember to show the same batches again: clips that were replaced for a reason that may pass.
+"""What a run must remember to show the same batches again: clips that were replaced since a decoder did not survive.
 
-    <journal>/verdicts/<clip>.json           it timed out, could not be read, killed a decoder: never try it again
+    <journal>/verdicts/<clip>.json           it killed a decoder, or held it for ever: never try it again
     <journal>/trying/<step>-<rank>of<world>  a worker is at it; left behind, the worker died of it (local folders)
 
-Most substitutions follow from the bytes and happen again by themselves. A network that failed, a decoder that took too
-long or brought its process down may do better next time, and the batch would be another: so the first verdict is
-written down, once and for good, before the batch is handed out, and whoever makes the batch again reads it first.
+Other substitutions follow from the bytes and happen again by themselves; what cannot be read now is waited for, and
+never replaced. A decoder that brought its process down may do better next time, and the batch would be another: so the
+first verdict is written down, once and for good, before the batch is handed out, and whoever makes the batch again
+reads it first.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from contextlib import contextmanager
 
 import blake3
 
-from cineray.errors import PlaceMissing
+from cineray.errors import CinerayError, PlaceMissing
 from cineray.records import ClipSpec, Reject
 from cineray.storage import is_remote, join_uri, list_objects, normalise_uri, put_if_absent, read_object
 
-MAY_PASS = frozenset({"timed_out", "unreadable", "missing", "refused", "changed", "decoder_crashed", "out_of_memory"})
-"""Reasons that do not follow from the indexed bytes alone."""
+LASTING = frozenset({"truncated", "decode_failed", "corrupt", "wrong_frame", "unsupported"})
+"""Reasons that follow from the indexed bytes: whoever decodes them again finds the same."""
 
 _LIMIT_BYTES = 1 << 20
 
@@ -33,6 +34,7 @@ class Journal:
     def __init__(self, uri: str) -> None:
         self.uri = normalise_uri(uri)
         self._known: dict[str, Reject] = {}
+        self._pass = ""
         self._trying = None if is_remote(self.uri) else join_uri(self.uri, "trying")
         self.reload()
 
@@ -43,13 +45,19 @@ class Journal:
             if name not in self._known and found.uri.endswith(".json"):
                 self._known[name] = _read(found.uri)
 
+    def begin(self, name: str) -> None:
+        """A pass over some steps begins, in whichever process: what earlier passes wrote is read, once."""
+        if name != self._pass:
+            self.reload()
+            self._pass = name
+
     def verdict(self, spec: ClipSpec) -> Reject | None:
         """What was found of this very clip before."""
         return self._known.get(clip_key(spec))
 
     def judge(self, spec: ClipSpec, reject: Reject) -> Reject:
-        """Write down why a clip is replaced, where the reason may pass; returns the first verdict, whoever wrote it."""
-        if reject.reason not in MAY_PASS:
+        """Write down why a clip is replaced, unless that is sure to be found again; returns the first verdict."""
+        if reject.reason in LASTING:
             return reject
         key = clip_key(spec)
         uri = join_uri(self.uri, "verdicts", f"{key}.json")
@@ -69,8 +77,12 @@ class Journal:
         os.makedirs(self._trying, exist_ok=True)
         with open(path, "w", encoding="utf-8") as marker:
             marker.write(str(os.getpid()))
-        yield found
-        # Not in a `finally`: an error that ends the run leaves the marker, and the next attempt is a careful one.
+        try:
+            yield found
+        except CinerayError:
+            os.remove(path)  # it came to an end of its own
+            raise
+        # Not in a `finally`: an error that nobody has thought of leaves the marker, and the next attempt is careful.
         os.remove(path)
 
     def _exists(self) -> bool:

@@ -115,15 +115,16 @@ class LakeCatalog:
 
     # ---- where the bytes are -----------------------------------------------------------------------------------------
 
-    def located(self, number: int) -> tuple[IndexedVideo, Place]:
+    def located(self, number: int, *, again: bool = False) -> tuple[IndexedVideo, Place]:
         """The video of a clip row, with the version tag that its bytes have at the place that is returned.
 
         A remuxed object goes before the original. Of several places the first is taken that has the indexed bytes;
-        whether a single one still has them, whoever opens it will see. Raises PlaceMissing for a video without a place.
+        whether a single one still has them, whoever opens it will see. `again` chooses anew. Raises PlaceMissing for a
+        video without a place.
         """
         with self._lock:
             row = self._row(number)
-        if row.chosen is None:
+        if row.chosen is None or again:
             row.chosen = _first_good(row.candidates, row.video.video_id)
         place, tag = row.chosen
         return dataclasses.replace(row.video, version_tag=tag), place

@@ -25,7 +25,11 @@ class SubstitutionLimit:
 
     def check(self, batch: Batch) -> None:
         """Count one batch; raises `TooManySubstitutions` when the steps seen last have more than a full window may."""
-        self._seen.append((len(batch.specs), batch.substitutions))
+        self.count(len(batch.specs), batch.substitutions)
+
+    def count(self, clips_of_step: int, substitutions: tuple[Substitution, ...]) -> None:
+        """The same of a batch of any form."""
+        self._seen.append((clips_of_step, substitutions))
         replaced = [one for _, some in self._seen for one in some]
         clips = sum(count for count, _ in self._seen)
         allowed = int(self.fraction * clips * self.over_steps / len(self._seen))

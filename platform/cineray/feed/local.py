@@ -19,6 +19,8 @@ from cineray.records import Batch
 def local_batches(source: FeedSpec | Supply, steps: range, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
     """The batches of these steps, of one rank's slots or of all."""
     supply = source.open() if isinstance(source, FeedSpec) else source
+    if supply.journal is not None:
+        supply.journal.reload()
     limit = SubstitutionLimit(supply.plan.recipe.max_substituted_fraction)
     for task in tasks_of(supply, steps, rank, world):
         for batch in make_batches(supply, task):

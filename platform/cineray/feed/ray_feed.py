@@ -9,56 +9,44 @@
 
 There are no epochs, segments or state: one dataset lists its rows lazily from the first step to the last, so nothing
 pauses in between, and a restart makes a new one from the next step. Rows are decoded ahead within a bound of bytes
-(`ray_window.py`), and each rank checks that what it gets is what is due (`ray_shard.py`).
+(`ray_ahead.py`), and each rank checks that what it gets is what is due (`ray_shard.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 import ray
 import ray.data
 
-from cineray.errors import UsageError
+from cineray.feed.ray_ahead import Bound, install
+from cineray.feed.ray_options import RayOptions, ray_options
 from cineray.feed.ray_shard import RayShard
 from cineray.feed.ray_tasks import PlanRows, make_row
-from cineray.feed.ray_window import Window, install
-from cineray.feed.supply import FeedSpec
 from cineray.records import Batch
+
+__all__ = ["DATASET", "RayFeed", "RayOptions", "data_config", "ray_batches", "ray_options", "train_shard"]
 
 DATASET = "train"
 """The name under which Ray Train hands a rank its share."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RayOptions:
-    """How the feed uses a cluster. Nothing here changes a batch."""
-
-    spec: FeedSpec
-    decode_label: Mapping[str, str] | None = None
-    """Only nodes with these labels decode: {"ray-subcluster": "decode"}; GPU nodes go without it. None: all decode."""
-    cpus_per_task: float = 1.0
-    window_bytes: int | None = None
-    """How much may be decoded ahead, over all ranks; by default 0.8 of what Ray Data may use of the object stores."""
-    stall_seconds: float = 1800.0
-    """A rank that has waited this long for a batch raises FeedStalled."""
-    prefetch_rows: int = 1
-    """Rows (`clips_per_visit` batches each) that a rank pulls to its own node ahead of use."""
+LARGEST_ROW_BYTES = 64 << 20
+"""Several windows share a row up to this size; a single window may be larger."""
+MOST_WINDOWS = 16
+_SAMPLED_VISITS = 32
 
 
 class RayFeed:
     """The batches of some steps for all ranks of a world, or (`ranks`) for some of them."""
 
     def __init__(self, options: RayOptions, steps: range, *, world: int = 1, ranks: range | None = None) -> None:
-        if options.cpus_per_task <= 0:
-            raise UsageError(f"cpus_per_task is {options.cpus_per_task}; a decode task needs more than 0, 1 is usual")
         self.options, self.steps, self.world = options, steps, world
         self.ranks = ranks if ranks is not None else range(world)
 
-    def row_bytes(self) -> int:
-        """How large the largest row is: known before anything is decoded."""
+    def window_bytes(self) -> int:
+        """How large the largest window of a rank is: known before anything is decoded."""
         recipe = self.options.spec.recipe
         clips = [
             -(-recipe.size_of(bucket) // self.world) * bucket.frames * bucket.height * bucket.width * 3
@@ -66,19 +54,38 @@ class RayFeed:
         ]
         return max(clips) * recipe.clips_per_visit
 
+    @cached_property
+    def windows_per_row(self) -> int:
+        """How many windows one task makes."""
+        plan = self.options.spec.open().plan
+        cost = plan.cost(visits=_SAMPLED_VISITS)
+        seconds = cost.decode_cpu_seconds_per_epoch / max(1, cost.steps_per_epoch) / self.world
+        wanted = round(self.options.task_seconds / max(1e-6, seconds * plan.recipe.clips_per_visit))
+        fits = LARGEST_ROW_BYTES // self.window_bytes()
+        return max(1, min(wanted, fits, MOST_WINDOWS))
+
+    def row_bytes(self) -> int:
+        """How large the largest row is."""
+        return self.window_bytes() * self.windows_per_row
+
     def dataset(self) -> Any:
         """The Ray dataset whose rows are the ranks' batches, in the order in which they are due."""
         options = self.options
-        rows = PlanRows(self.steps, options.spec.recipe.clips_per_visit, self.ranks)
+        steps_per_row = options.spec.recipe.clips_per_visit * self.windows_per_row
+        rows = PlanRows(self.steps, steps_per_row, self.ranks)
+        in_hand = -(-options.prefetch_steps // steps_per_row)
         context = ray.data.DataContext.get_current().copy()
         _set(context, options)
-        window = Window(
+        bound = Bound(
             row_bytes=self.row_bytes(),
             world=len(self.ranks),
+            in_hand=in_hand,
+            workers=options.workers,
             cpus_per_task=options.cpus_per_task,
-            window_bytes=options.window_bytes,
+            ahead_bytes=options.ahead_bytes,
         )
-        install(context, window)
+        bound.check()
+        install(context, bound)
         with ray.data.DataContext.current(context):
             # Listing needs no core; asking for none also keeps Ray Data from joining the two into one task.
             listed = ray.data.read_datasource(
@@ -86,7 +93,12 @@ class RayFeed:
             )
             return listed.map_batches(
                 make_row,
-                fn_kwargs={"spec": options.spec, "world": self.world},
+                fn_kwargs={
+                    "spec": options.spec,
+                    "world": self.world,
+                    "in_hand": in_hand,
+                    "pass_name": uuid.uuid4().hex,
+                },
                 batch_size=None,
                 num_cpus=options.cpus_per_task,
                 compute=ray.data.TaskPoolStrategy(),
@@ -142,7 +154,6 @@ def _shard(options: RayOptions, iterator: Any, steps: range, rank: int) -> RaySh
         rank=rank,
         max_substituted_fraction=options.spec.recipe.max_substituted_fraction,
         stall_seconds=options.stall_seconds,
-        prefetch_rows=options.prefetch_rows,
     )
 
 

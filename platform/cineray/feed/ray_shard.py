@@ -1,15 +1,13 @@
 """One rank's end of the Ray feed: rows come out of Ray Data, batches leave, each checked to be the one that is due.
 
-A thread of its own pulls rows, so that waiting can be watched: when none comes for too long, the error says what Ray
-knows. Arrays are read-only views of Ray's shared memory, which is held as long as they are: let batches go.
+Waiting is watched: when no row comes for too long, the error says what Ray knows. Arrays are read-only views of Ray's
+shared memory, which is held as long as they are: let batches go.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import queue
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,11 +18,11 @@ import ray
 from cineray import errors
 from cineray.errors import CinerayError, FeedOrderError, FeedStalled
 from cineray.feed.limit import SubstitutionLimit
-from cineray.feed.wire import ARRAYS, unpack
+from cineray.feed.ray_pull import RowPuller
+from cineray.feed.wire import ARRAYS, LATENTS, unpack
 from cineray.records import Batch
 
 _log = logging.getLogger("cineray.feed")
-_END = object()
 
 
 @dataclass(slots=True)
@@ -49,18 +47,17 @@ class RayShard:
         *,
         rank: int,
         max_substituted_fraction: float,
-        stall_seconds: float = 1800.0,
-        prefetch_rows: int = 1,
+        stall_seconds: float = 600.0,
     ) -> None:
         self.iterator, self.steps, self.rank = iterator, steps, rank
         self.max_substituted_fraction = max_substituted_fraction
-        self.stall_seconds, self.prefetch_rows = stall_seconds, prefetch_rows
+        self.stall_seconds = stall_seconds
         self.times = FeedTimes()
 
     def batches(self) -> Iterator[Batch]:
         """The batches of this rank, from the first step to the last. Close it (or end the loop) to stop decoding."""
         limit = SubstitutionLimit(self.max_substituted_fraction)
-        rows = _Rows(self.iterator, self.prefetch_rows)
+        rows = RowPuller(self.iterator)
         due = self.steps.start
         try:
             while due < self.steps.stop:
@@ -68,22 +65,24 @@ class RayShard:
                     limit.check(batch)
                     due += 1
                     self.times.batches += 1
+                    rows.look()
                     yield batch
                 del batch  # its memory is not held while the next row is waited for
         finally:
             rows.close()
         warn_of_spilling()
 
-    def _next(self, rows: _Rows, due: int) -> dict[str, Any]:
+    def _next(self, rows: RowPuller, due: int) -> dict[str, Any]:
         began = time.monotonic()
         try:
             row = rows.get(self.stall_seconds)
-        except queue.Empty:
+        except TimeoutError:
             raise FeedStalled(self._stalled(due)) from None
         finally:
             self.times.waited_seconds += time.monotonic() - began
         if row is None:
             raise FeedOrderError(f"rank {self.rank}: Ray Data has no more rows where step {due} was due; restart there")
+        rows.ahead = int(row["in_hand"][0])
         self.times.tasks += 1
         self.times.task_seconds += float(row["seconds"][0])
         return row
@@ -98,7 +97,11 @@ class RayShard:
             )
         if ARRAYS[0] not in row:
             raise _told(str(row["meta"][0]))
-        return unpack({name: row[name][0] for name in ARRAYS}, str(row["meta"][0]))
+        arrays = {name: row[name][0] for name in (*ARRAYS, LATENTS) if name in row}
+        batches = unpack(arrays, str(row["meta"][0]))
+        if [batch.step for batch in batches] != list(range(due, due + len(batches))):
+            raise FeedOrderError(f"rank {self.rank}: the row of step {due} holds steps {[b.step for b in batches]}")
+        return batches
 
     def _stalled(self, due: int) -> str:
         known = []
@@ -113,40 +116,6 @@ class RayShard:
             "cores for decoding (nodes with the decode label, not all held by trainers)? `ray status` tells; a restart "
             "goes on from here"
         )
-
-
-class _Rows:
-    """The rows of an iterator, pulled by a thread when asked for: Ray's own threads fetch ahead, this one waits."""
-
-    def __init__(self, iterator: Any, prefetch_rows: int) -> None:
-        self._iterator, self._prefetch = iterator, prefetch_rows
-        self._wanted: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._found: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._pull, name="cineray-ray-feed", daemon=True)
-        self._thread.start()
-
-    def get(self, seconds: float) -> dict[str, Any] | None:
-        """The next row, None behind the last one; raises queue.Empty, or what Ray raises."""
-        self._wanted.put(True)
-        found = self._found.get(timeout=seconds)
-        if isinstance(found, BaseException):
-            raise found
-        return None if found is _END else found
-
-    def close(self) -> None:
-        """Stop pulling; Ray Data stops making rows once all ranks have. A thread that Ray lets wait is left behind."""
-        self._wanted.put(False)
-        self._thread.join(timeout=2)
-
-    def _pull(self) -> None:
-        rows = iter(self._iterator.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=self._prefetch))
-        try:
-            while self._wanted.get():
-                self._found.put(next(rows, _END))
-        except (Exception, SystemExit) as error:  # the consumer's, raised there; SystemExit when Ray ends under us
-            self._found.put(error)
-        finally:
-            rows.close()
 
 
 def _told(meta: str) -> CinerayError:
@@ -165,11 +134,15 @@ def spilled_bytes() -> int:
 
 
 def warn_of_spilling() -> None:
-    """The window is meant to keep the feed from it; other users of the same Ray may not."""
-    spilled = spilled_bytes()
+    """The bound on what is ahead is meant to keep the feed from it; other users of the same Ray may not."""
+    try:
+        spilled = spilled_bytes()
+    except Exception as error:  # a question to Ray's internals, asked when all batches have come: no reason to fail
+        _log.info("whether Ray's object stores have spilled could not be found out: %s", error)
+        return
     if spilled:
         _log.warning(
             "Ray's object stores have spilled %.1f GB to disk, which slows the feed; give them more memory, or lower "
-            "window_bytes",
+            "RayOptions.ahead_bytes",
             spilled / 1e9,
         )

@@ -18,6 +18,7 @@ from cineray.decode import DecodeOptions
 from cineray.errors import UsageError
 from cineray.feed.journal import Journal
 from cineray.feed.lake_catalog import open_catalogs, resolve
+from cineray.feed.latent_store import LatentStore, StoreSpec
 from cineray.plan import Catalog, Plan, Recipe
 from cineray.records import IndexedVideo, Place
 
@@ -27,8 +28,9 @@ _AS_USUAL = DecodeOptions()
 class LocatedCatalog(Catalog, Protocol):
     """A catalog that also knows where the bytes of its videos lie."""
 
-    def located(self, number: int) -> tuple[IndexedVideo, Place]:
-        """The video of one clip row, with the version tag that its bytes have at the place."""
+    def located(self, number: int, *, again: bool = False) -> tuple[IndexedVideo, Place]:
+        """The video of one clip row, with the version tag that its bytes have at the place. `again`: it could not be
+        read there; maybe it lies elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,8 @@ class Supply:
     catalogs: Sequence[LocatedCatalog]
     decode: DecodeOptions
     journal: Journal | None = None
+    latents: LatentStore | None = None
+    """Clips whose latents are here are not decoded."""
     visits_at_once: int = 4
     """Remote media: how many videos of a batch are read at the same time. Local media is bound by the core."""
 
@@ -53,6 +57,8 @@ class FeedSpec:
     decode: DecodeOptions = _AS_USUAL
     journal: str = ""
     """A folder or prefix for verdicts that must be repeated (`journal.py`); a run's own. Empty: none are kept."""
+    latents: StoreSpec | None = None
+    """A store of latents, for a run that learns those: what it has is sent in place of pixels."""
     fingerprint: str = ""
     """Of the plan that is meant; another one is refused. Empty: whatever it is."""
 
@@ -64,6 +70,7 @@ class FeedSpec:
     def key(self) -> str:
         """Names what `open` makes."""
         told = {"recipe": self.recipe.model_dump(mode="json"), "seed": self.seed, "journal": self.journal}
+        told["latents"] = asdict(self.latents) if self.latents is not None else None
         decode = asdict(self.decode) | {"policy": repr(self.decode.policy)}
         return hashlib.blake2b(json.dumps(told | decode, sort_keys=True).encode(), digest_size=16).hexdigest()
 
@@ -85,7 +92,11 @@ class FeedSpec:
         catalogs = open_catalogs(self.recipe)
         plan = Plan(catalogs, self.recipe, self.seed)
         return Supply(
-            plan=plan, catalogs=catalogs, decode=self.decode, journal=Journal(self.journal) if self.journal else None
+            plan=plan,
+            catalogs=catalogs,
+            decode=self.decode,
+            journal=Journal(self.journal) if self.journal else None,
+            latents=self.latents.open() if self.latents is not None else None,
         )
 
 

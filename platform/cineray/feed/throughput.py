@@ -182,16 +182,16 @@ def _batches(job: DataJob, spec: FeedSpec, cores: int) -> Iterator[Iterator[Batc
     if job.feed.driver == "local":
         yield local_batches(spec, steps)
     elif job.feed.driver == "torch":
-        from cineray.feed.torch_feed import TorchFeed, from_torch
+        from cineray.feed.torch_feed import from_torch, loader_of
 
-        loader = TorchFeed(spec, steps).loader(num_workers=cores)
-        yield (from_torch(batch) for batch in loader)
+        yield (from_torch(batch) for batch in loader_of(spec, steps, job.feed.model_copy(update={"workers": cores})))
     else:
-        from cineray.feed.ray_feed import RayOptions, ray_batches
+        from cineray.feed.ray_feed import ray_batches
+        from cineray.feed.ray_options import ray_options
         from cineray.telemetry.ray_session import connected
 
         with connected(num_cpus=cores):
-            yield ray_batches(RayOptions(spec=spec), steps)
+            yield ray_batches(ray_options(spec, job.feed.model_copy(update={"workers": cores})), steps)
 
 
 def resident_rate(spec: FeedSpec, *, seconds: float) -> float:

@@ -12,7 +12,9 @@ decoded together stays together. With one clip per visit a window is a step, and
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -22,7 +24,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from cineray.errors import UsageError
+from cineray.errors import FeedStalled, UsageError
+from cineray.feed.job import FeedConfig
 from cineray.feed.limit import SubstitutionLimit
 from cineray.feed.supply import FeedSpec, Supply
 from cineray.feed.visits import make_batches, tasks_of
@@ -62,6 +65,8 @@ class TorchFeed(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
         supply = self._supply()
+        if supply.journal is not None:
+            supply.journal.reload()
         each = supply.plan.recipe.clips_per_visit
         if worker is not None and each > 1 and not self._by_window:
             raise UsageError(
@@ -71,8 +76,8 @@ class TorchFeed(IterableDataset[Any]):
         if worker is not None:
             torch.set_num_threads(1)
         number, workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
-        tasks = list(tasks_of(supply, self.steps, self.rank, self.world))
-        for task in tasks[number::workers][self._done :]:
+        tasks = tasks_of(supply, self.steps, self.rank, self.world)
+        for task in itertools.islice(tasks, number + self._done * workers, None, workers):
             batches = [to_torch(batch) for batch in make_batches(supply, task)]
             if worker is not None:
                 self._done += 1
@@ -124,13 +129,13 @@ class TorchLoader:
         if self._workers and "lance" in sys.modules:
             # Forked workers would crash in a lake's tables that this process has opened.
             self._options.setdefault("multiprocessing_context", _fork_server())
-        for window in DataLoader(feed, batch_size=None, num_workers=self._workers, **self._options):
+        for window in _watched(DataLoader(feed, batch_size=None, num_workers=self._workers, **self._options)):
             for batch in window:
                 if batch["step"] != self.next_step:
                     raise UsageError(
                         f"step {batch['step']} came where {self.next_step} was due: not a DataLoader's order"
                     )
-                self._limit.check(from_torch(batch) if batch["frames_BTHWC"].device.type == "cpu" else batch)
+                self._limit.count(len(batch["specs"]), batch["substitutions"])
                 self.next_step += 1
                 yield batch
 
@@ -144,6 +149,28 @@ class TorchLoader:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on from there, with any number of workers and ranks."""
         self.next_step = int(state["next_step"])
+
+
+def loader_of(
+    spec: FeedSpec, steps: range, feed: FeedConfig, *, rank: int | None = None, world: int | None = None
+) -> TorchLoader:
+    """What a job says of its feed, for PyTorch: so many workers, so many steps ready, and an end to waiting."""
+    workers = feed.workers or len(os.sched_getaffinity(0))
+    windows_each = -(-feed.prefetch_steps // (workers * spec.recipe.clips_per_visit))
+    options = {"prefetch_factor": windows_each, "timeout": feed.no_batch_seconds}
+    return TorchFeed(spec, steps, rank=rank, world=world).loader(workers, **options)
+
+
+def _watched(loader: DataLoader[Any]) -> Iterator[list[TorchBatch]]:
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "timed out" not in str(error):
+            raise
+        raise FeedStalled(
+            f"no batch for {loader.timeout:g} s from {loader.num_workers} workers of a DataLoader; is the place of the "
+            "media slow, or a worker stuck? A restart goes on from here"
+        ) from error
 
 
 def _fork_server() -> BaseContext:

@@ -12,8 +12,9 @@ import errno
 import os
 import shutil
 import stat
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cineray.errors import PlaceChanged, PlaceError, PlaceMissing
@@ -125,8 +126,9 @@ class _LocalFile:
             os.close(self._fd)
             self._fd = -1
 
-    def __del__(self) -> None:
-        self.close()
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not ending():  # else the modules are gone that closing needs, and the system closes all files anyway
+            self.close()
 
 
 def file_tag(found: os.stat_result) -> str:

@@ -90,3 +90,22 @@ def test_decoding_with_pyav_imports_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_program_that_ends_with_videos_open_ends_in_silence(
+    stamped: tuple[IndexedVideo, Place], spec_of: SpecOf
+) -> None:
+    """As where an extension holds modules: Python then empties them one by one, and what they hold goes in between."""
+    code = """
+import pickle, sys
+from cineray.decode import decode_visit
+from cineray.storage import local, open_place
+video, place, specs = pickle.loads(sys.stdin.buffer.read())
+decode_visit(video, place, specs)
+local.held_till_late = open_place(place)
+sys.held = list(sys.modules.values())
+"""
+    video, place = stamped
+    sent = pickle.dumps((video, place, [spec_of(video, [3])]))
+    done = subprocess.run([sys.executable, "-c", code], input=sent, capture_output=True, check=True)
+    assert done.stderr.decode() == ""

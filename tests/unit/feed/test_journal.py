@@ -123,6 +123,19 @@ def test_the_first_verdict_counts_and_lasting_reasons_need_none(spec_of: SpecOf,
     assert Journal(str(tmp_path)).verdict(clip) == first
 
 
+def test_a_pass_begins_with_what_earlier_passes_found(spec_of: SpecOf, digests: Digests, tmp_path: Path) -> None:
+    spec = spec_of(journal=str(tmp_path / "journal"), max_substituted_fraction=1.0)
+    held = opened(spec)  # a process that has opened the plan before anything was found
+    clip = held.plan.batch(1)[3]
+    Journal(spec.journal).judge(clip, Reject(name=clip.clip_id, stage="decode", reason="timed_out", detail=""))
+
+    assert [batch.step for batch in local_batches(held, range(3)) if batch.substitutions] == [1]
+    again = opened(dataclasses.replace(spec, journal=spec.journal))
+    again.journal._known.clear()  # type: ignore[union-attr]
+    again.journal.begin("second")  # type: ignore[union-attr]
+    assert again.journal.verdict(clip) is not None  # type: ignore[union-attr]
+
+
 def test_markers_are_gone_when_work_is_done(spec_of: SpecOf, tmp_path: Path) -> None:
     list(local_batches(opened(spec_of(journal=str(tmp_path))), range(3)))
     assert list((tmp_path / "trying").iterdir()) == []

@@ -174,8 +174,11 @@ def test_scenes_come_from_their_layer_and_are_missed_by_name(own_lake: Path) -> 
     )
     catalog = catalog_of(own_lake, scenes=True)
     assert catalog.clip(3).cuts_pts == tuple(sorted(cuts))
-    rule = Rule(recipe_of(mode="scene"))
-    assert catalog.eligible(rule).left_out == in_memory(catalog).eligible(rule).left_out
+    # 40 frames fit the whole video of 48, and none of its three scenes.
+    rule = Rule(recipe_of(mode="scene", frames=40))
+    assert catalog.video(3).num_frames == 48
+    left_out = catalog.eligible(rule).left_out
+    assert left_out == in_memory(catalog).eligible(rule).left_out == {"too short for a clip": 6 + 1}
 
 
 # ---- places ----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,9 @@ from cineray.plan import BucketSpec, DatasetSpec, SamplingSpec
 from cineray.records import Batch
 
 ray = pytest.importorskip("ray")
+from cineray.feed import ray_feed, ray_shard  # noqa: E402
 from cineray.feed.ray_feed import RayFeed, RayOptions, ray_batches  # noqa: E402
+from cineray.feed.ray_pull import RowPuller  # noqa: E402
 from cineray.feed.ray_shard import RayShard, spilled_bytes  # noqa: E402
 from cineray.feed.ray_tasks import PlanRows  # noqa: E402
 from cineray.telemetry.ray_session import connected  # noqa: E402
@@ -35,8 +37,6 @@ RankDigests = Callable[[Iterable[Iterable[Batch]]], list[str]]
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
-    # A thread of Ray Data that still waits when Ray is ended leaves with SystemExit, which pytest reports.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 
 
@@ -46,19 +46,17 @@ def embedded_ray() -> Iterator[None]:
         yield
 
 
-def in_threads(
-    shards: list[RayShard], eat: Callable[[RayShard], Any] = lambda shard: list(shard.batches())
-) -> list[Any]:
+def in_threads(ranks: list[Any], eat: Callable[[Any], Any] = lambda shard: list(shard.batches())) -> list[Any]:
     """What each rank makes of its shard, all at the same time, as ranks do."""
-    results: list[Any] = [None] * len(shards)
+    results: list[Any] = [None] * len(ranks)
 
     def run(rank: int) -> None:
         try:
-            results[rank] = eat(shards[rank])
+            results[rank] = eat(ranks[rank])
         except Exception as error:
             results[rank] = error
 
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(len(shards))]
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(len(ranks))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -67,6 +65,10 @@ def in_threads(
         if isinstance(result, Exception):
             raise result
     return results
+
+
+STEP_BY_STEP = {"task_seconds": 0.0}
+"""One window a task, as it is where a step is enough work."""
 
 
 def fed(spec: FeedSpec, steps: range, world: int, **options: Any) -> list[list[Batch]]:
@@ -79,7 +81,7 @@ def test_the_same_batches_as_the_plain_loop(
     spec_of: SpecOf, digests: Digests, digests_of_ranks: RankDigests, each: int, world: int
 ) -> None:
     spec, steps = spec_of(clips_per_visit=each), range(1, 14)
-    assert digests_of_ranks(fed(spec, steps, world)) == digests(local_batches(spec, steps))
+    assert digests_of_ranks(fed(spec, steps, world, **STEP_BY_STEP)) == digests(local_batches(spec, steps))
 
 
 def test_buckets_and_mixtures_too(
@@ -96,6 +98,8 @@ def test_buckets_and_mixtures_too(
     )
     sampling = SamplingSpec(mode="random", stride=2)
     spec = spec_of(datasets=datasets, buckets=buckets, sampling=sampling, frame={}, batch_size=None, clips_per_visit=2)
+    # So little work that a task takes many windows, of both shapes.
+    assert RayFeed(RayOptions(spec=spec), range(12), world=2).windows_per_row > 3
     ranks = fed(spec, range(12), 2)
     assert {batch.frames_BTHWC.shape for batch in ranks[0]} == {(2, 20, 32, 32, 3), (3, 8, 48, 48, 3)}
     assert digests_of_ranks(ranks) == digests(local_batches(spec, range(12)))
@@ -116,7 +120,7 @@ def test_restarts_at_random_steps_with_other_worlds_go_on_as_if_nothing_had_happ
             batches.close()  # type: ignore[attr-defined]
             return taken
 
-        shards = RayFeed(RayOptions(spec=spec), range(len(seen), 20), world=world).shards()
+        shards = RayFeed(RayOptions(spec=spec, **STEP_BY_STEP), range(len(seen), 20), world=world).shards()
         seen += digests_of_ranks(in_threads(shards, some))
     assert seen == digests(local_batches(spec, range(20)))
 
@@ -177,26 +181,34 @@ def test_an_error_of_ours_in_a_worker_comes_out_as_it_was(spec_of: SpecOf) -> No
 
 
 class Mixed:
-    """An iterator as Ray Data would be if it lost its order: rows of two steps changed places."""
+    """Rows as they would come if Ray Data lost its order."""
 
     def __init__(self, rows: list[dict[str, Any]]) -> None:
-        self.rows = rows
+        self.rows = iter(rows)
 
-    def iter_batches(self, **_: Any) -> Iterator[dict[str, Any]]:
-        yield from self.rows
+    def get(self, _seconds: float) -> dict[str, Any] | None:
+        return next(self.rows, None)
+
+    def look(self) -> None:
+        pass
+
+    close = look
 
 
-def test_a_batch_that_is_not_due_stops_the_run(spec_of: SpecOf) -> None:
-    options = RayOptions(spec=spec_of())
-    (iterator,) = RayFeed(options, range(3), world=1).iterators()
-    rows = list(iterator.iter_batches(batch_size=1, batch_format="numpy"))
-    shard = RayShard(Mixed([rows[0], rows[2], rows[1]]), range(3), rank=0, max_substituted_fraction=0.0)
+def test_a_batch_that_is_not_due_stops_the_run(spec_of: SpecOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    (iterator,) = RayFeed(RayOptions(spec=spec_of(), **STEP_BY_STEP), range(3), world=1).iterators()
+    puller = RowPuller(iterator)
+    rows = [puller.get(60) for _ in range(3)]
+    assert puller.get(60) is None
+    puller.close()
+    monkeypatch.setattr(ray_shard, "RowPuller", Mixed)
+    shard = RayShard([rows[0], rows[2], rows[1]], range(3), rank=0, max_substituted_fraction=0.0)
     with pytest.raises(FeedOrderError, match="was to get step 1 and got step 2 of rank 0"):
         list(shard.batches())
-    shard = RayShard(Mixed(rows), range(3), rank=1, max_substituted_fraction=0.0)
+    shard = RayShard(rows, range(3), rank=1, max_substituted_fraction=0.0)
     with pytest.raises(FeedOrderError, match="rank 1 was to get step 0 and got step 0 of rank 0"):
         list(shard.batches())
-    shard = RayShard(Mixed(rows[:2]), range(3), rank=0, max_substituted_fraction=0.0)
+    shard = RayShard(rows[:2], range(3), rank=0, max_substituted_fraction=0.0)
     with pytest.raises(FeedOrderError, match="no more rows where step 2 was due"):
         list(shard.batches())
 
@@ -210,31 +222,108 @@ def test_a_feed_that_gets_no_core_says_so_and_does_not_hang(spec_of: SpecOf) -> 
 # ---- backpressure ----------------------------------------------------------------------------------------------------
 
 
-def test_by_default_the_window_is_a_share_of_the_object_store(spec_of: SpecOf) -> None:
-    spec, before = spec_of(frame={"height": 256, "width": 256}), spilled_bytes()
-    for batch in ray_batches(RayOptions(spec=spec), range(40)):
-        time.sleep(0.25 if batch.step < 8 else 0.0)
-        if batch.step == 7:
-            assert 3 < store_bytes() / batch.frames_BTHWC.nbytes < 0.4 * 16 + 3.1
-    assert spilled_bytes() == before
+@pytest.fixture
+def rows_begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], int]:
+    """How many rows workers have begun to make."""
+    file, real = tmp_path / "begun", ray_feed.make_row
+    file.touch()
+
+    def make_row(row: dict[str, Any], **told: Any) -> dict[str, Any]:
+        with file.open("ab") as log:
+            log.write(b".")
+        return real(row, **told)
+
+    monkeypatch.setattr(ray_feed, "make_row", make_row)
+    return lambda: file.stat().st_size
 
 
-def store_bytes() -> float:
-    """What the object store holds now."""
-    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+def at_rest(count: Callable[[], int], *, at_least: int) -> int:
+    """The count once it has come so far and grows no more for a second, however slow the machine is."""
+    ends = time.monotonic() + 60
+    seen, since = count(), time.monotonic()
+    while (seen < at_least and time.monotonic() < ends) or time.monotonic() - since < 1:
+        time.sleep(0.02)
+        if count() != seen:
+            seen, since = count(), time.monotonic()
+    return seen
 
-    address = ray.get_runtime_context().gcs_address
-    return float(get_memory_info_reply(get_state_from_address(address)).store_stats.object_store_bytes_used)
+
+LARGE = {"frame": {"height": 256, "width": 256}}
+"""Rows of 9.4 MB for a rank of one, so that the object store of 160 MB holds 16."""
+
+
+@pytest.mark.parametrize(("rows_ahead", "world"), [(5, 1), (7, 2), (None, 1)])
+def test_a_slow_trainer_stops_decoding_at_the_bound_and_nothing_spills(
+    spec_of: SpecOf, rows_begun: Callable[[], int], rows_ahead: int | None, world: int
+) -> None:
+    spec, spilled = spec_of(**LARGE), spilled_bytes()
+    row_bytes = RayFeed(RayOptions(spec=spec, **STEP_BY_STEP), range(1), world=world).row_bytes()
+    assert row_bytes == 6 // world * 8 * 256 * 256 * 3
+    ahead_bytes = rows_ahead * row_bytes if rows_ahead else None
+    most = rows_ahead or int(0.8 * 0.5 * 160e6 / row_bytes)  # by default a share of what Ray Data may use of the store
+    options = RayOptions(spec=spec, ahead_bytes=ahead_bytes, prefetch_steps=2, **STEP_BY_STEP)
+
+    ranks = [shard.batches() for shard in RayFeed(options, range(60), world=world).shards()]
+    for used in (1, 7):
+        take(ranks, used)
+        begun = at_rest(rows_begun, at_least=(used - 2) * world + most)
+        assert (used - 2) * world + most <= begun <= used * world + most
+    take(ranks, 60)
+    assert spilled_bytes() == spilled
+
+
+def take(ranks: list[Iterator[Batch]], used: int) -> None:
+    """All ranks at once, up to the step before this one."""
+    in_threads(ranks, lambda batches: next(batch for batch in batches if batch.step == used - 1))
+
+
+def test_no_more_tasks_run_at_once_than_were_asked_for(
+    spec_of: SpecOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file, real = tmp_path / "log", ray_feed.make_row
+
+    def make_row(row: dict[str, Any], **told: Any) -> dict[str, Any]:
+        with file.open("a") as log:
+            log.write("+")
+        made = real(row, **told)
+        with file.open("a") as log:
+            log.write("-")
+        return made
+
+    monkeypatch.setattr(ray_feed, "make_row", make_row)
+
+    def most_at_once(workers: int) -> int:
+        file.write_text("")
+        list(ray_batches(RayOptions(spec=spec_of(**LARGE), workers=workers, **STEP_BY_STEP), range(24)))
+        log = file.read_text()
+        return max(log[:at].count("+") - log[:at].count("-") for at in range(len(log)))
+
+    assert most_at_once(workers=1) == 1
+    assert most_at_once(workers=0) == 2
+
+
+def test_a_bound_that_would_let_nothing_move_is_refused(spec_of: SpecOf) -> None:
+    options = RayOptions(spec=spec_of(), ahead_bytes=4 * 165_888, prefetch_steps=2, **STEP_BY_STEP)
+    with pytest.raises(UsageError, match=r"2 ranks with 2 rows in hand each.*take 829,440 \(a row is 165,888\)"):
+        RayFeed(options, range(9), world=2).dataset()
+
+
+def test_a_loop_that_is_left_early_leaves_no_thread(spec_of: SpecOf) -> None:
+    before = set(threading.enumerate())
+    batches = ray_batches(RayOptions(spec=spec_of()), range(1000))
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert set(threading.enumerate()) == before
 
 
 def test_memory_is_flat_over_300_steps(spec_of: SpecOf) -> None:
-    seen = []
-    for batch in ray_batches(RayOptions(spec=spec_of(clips_per_visit=4)), range(300)):
+    """Of this process, and of the largest of Ray's: how many of those there are, and which are new, is Ray's affair."""
+    spec, own, seen = spec_of(clips_per_visit=4, frame={"height": 96, "width": 96}), psutil.Process(), []
+    for batch in ray_batches(RayOptions(spec=spec, **STEP_BY_STEP), range(300)):
         if batch.step % 20 == 0:
-            own = psutil.Process()
-            seen.append(sum(p.memory_info().rss for p in [own, *ours_of_ray(own)]))
-    early, late = float(np.median(seen[4:8])), float(np.median(seen[-4:]))
-    assert late - early < 30e6, f"{[round(rss / 1e6) for rss in seen]} MB"
+            seen.append([own.memory_info().rss, max(p.memory_info().rss for p in ours_of_ray(own))])
+    grown = np.median(seen[-4:], axis=0) - np.median(seen[4:8], axis=0)
+    assert max(grown) < 30e6, f"{np.round(np.array(seen) / 1e6)} MB"  # all pictures of those steps would be 200 MB
 
 
 def ours_of_ray(own: psutil.Process) -> list[psutil.Process]:
@@ -251,6 +340,14 @@ def test_an_endless_run_starts_as_fast_and_with_as_few_processes_as_a_short_one(
             break
     batches.close()  # type: ignore[attr-defined]
     assert most <= 2, "one lists, and maybe one that has just done so"
+
+
+def test_a_task_takes_as_many_windows_as_make_it_worth_its_while(spec_of: SpecOf) -> None:
+    spec = spec_of()
+    windows = [RayFeed(RayOptions(spec=spec, task_seconds=s), range(9)).windows_per_row for s in (0, 0.1, 1000)]
+    assert windows[0] == 1 < windows[1] < windows[2] == 16
+    large = spec_of(frame={"height": 512, "width": 512})
+    assert RayFeed(RayOptions(spec=large, task_seconds=1000), range(9)).row_bytes() <= 64 << 20
 
 
 # ---- what is relied on -----------------------------------------------------------------------------------------------
@@ -276,3 +373,62 @@ def test_ray_data_plans_the_two_operators_that_the_window_knows(spec_of: SpecOf)
     plan, _ = get_execution_plan(dataset._logical_plan)
     names = [op.name for op in plan.dag.post_order_iter()]
     assert names == ["Input", "ReadPlanRows", "MapBatches(make_row)"]
+
+
+# ---- under Ray Train -------------------------------------------------------------------------------------------------
+
+
+def train(told: dict[str, Any]) -> None:
+    """A train function that learns nothing: it writes down what it gets, and dies once."""
+    import json
+
+    import ray.train
+
+    from cineray.batch.digest import slot_digest
+    from cineray.feed.ray_feed import train_shard
+
+    rank = ray.train.get_context().get_world_rank()
+    folder = Path(told["folder"])
+    start = told["steps_left"]()
+    for batch in train_shard(told["options"], start).batches():
+        slots = [slot_digest(batch, b).hex() for b in range(len(batch.specs))]
+        (folder / f"{batch.step}-{rank}.json").write_text(json.dumps(slots))
+        if batch.step == 5 and start.start == 0:
+            raise RuntimeError("this worker dies once")
+
+
+def test_ray_train_gives_each_rank_its_share_and_goes_on_after_a_failure(spec_of: SpecOf, tmp_path: Path) -> None:
+    import json
+
+    import ray.train
+    from ray.train.torch import TorchTrainer
+
+    from cineray.batch.digest import slot_digest
+    from cineray.feed.ray_feed import DATASET, data_config
+
+    ray.cloudpickle.register_pickle_by_value(__import__("sys").modules[__name__])  # workers cannot import tests
+    options, folder = RayOptions(spec=spec_of(clips_per_visit=2), stall_seconds=60, **STEP_BY_STEP), tmp_path / "seen"
+    folder.mkdir()
+
+    def steps_left() -> range:
+        """As a checkpoint would say: all steps that both ranks have written are done."""
+        done = 0
+        while all((folder / f"{done}-{rank}.json").exists() for rank in range(2)):
+            done += 1
+        return range(done, 12)
+
+    trainer = TorchTrainer(
+        train,
+        train_loop_config={"options": options, "folder": str(folder), "steps_left": steps_left},
+        scaling_config=ray.train.ScalingConfig(num_workers=2, resources_per_worker={"CPU": 0.25}),
+        datasets={DATASET: lambda: ray.data.range(1)},
+        dataset_config=data_config(options, steps_left),
+        run_config=ray.train.RunConfig(
+            storage_path=str(tmp_path / "runs"), failure_config=ray.train.FailureConfig(max_failures=1)
+        ),
+    )
+    trainer.fit()
+
+    for batch in local_batches(options.spec, range(12)):
+        found = [json.loads((folder / f"{batch.step}-{rank}.json").read_text()) for rank in range(2)]
+        assert found[0] + found[1] == [slot_digest(batch, b).hex() for b in range(6)]

@@ -13,6 +13,7 @@ from cineray.decode import decode_visit
 from cineray.errors import TooManySubstitutions, UsageError
 from cineray.feed import FeedSpec, SubstitutionLimit, Supply, Task, local_batch, local_batches, make_batches, tasks_of
 from cineray.feed import visits as visits_module
+from cineray.feed.visits import frames_bytes
 from cineray.records import Batch
 
 SpecOf = Callable[..., FeedSpec]
@@ -78,12 +79,14 @@ def test_a_visit_opens_its_video_once_for_all_steps_of_a_window(
     assert seen == [4] * 6
 
 
-def test_the_batches_of_a_window_lie_in_one_array(spec_of: SpecOf) -> None:
-    batches = make_batches(spec_of(clips_per_visit=4).open(), Task(range(4)))
-    bases = {id(batch.frames_BTHWC.base) for batch in batches}
-    assert len(bases) == 1
-    assert batches[0].frames_BTHWC.base is not None
-    assert batches[0].frames_BTHWC.base.shape == (4, 6, 8, 48, 48, 3)
+def test_batches_are_decoded_into_the_array_that_is_given(spec_of: SpecOf) -> None:
+    supply = spec_of(clips_per_visit=4).open()
+    task = Task(range(4), rank=1, world=2)
+    out = np.zeros(frames_bytes(supply, task), np.uint8)
+    batches = make_batches(supply, task, out=out)
+    assert out.size == 4 * 3 * 8 * 48 * 48 * 3
+    assert np.array_equal(out, np.concatenate([batch.frames_BTHWC.ravel() for batch in batches]))
+    assert all(np.shares_memory(out, batch.frames_BTHWC) for batch in batches)
 
 
 def test_tasks_are_whole_windows_but_for_the_first_and_the_last(spec_of: SpecOf) -> None:

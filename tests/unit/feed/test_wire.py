@@ -20,8 +20,9 @@ from cineray.feed import (
     to_numpy,
     to_tf,
 )
+from cineray.feed.visits import frames_bytes
 from cineray.feed.wire import ARRAYS, pack, unpack
-from cineray.plan import DatasetSpec, FrameSpec, SamplingSpec
+from cineray.plan import BucketSpec, DatasetSpec, FrameSpec, SamplingSpec
 from cineray.records import Batch
 
 SpecOf = Callable[..., FeedSpec]
@@ -42,13 +43,26 @@ def test_there_and_back_is_the_same_batch_and_nothing_is_copied(
     spec = spec_of(own_lake, clips_per_visit=each, frame=frame, sampling=sampling, max_substituted_fraction=1.0)
     supply = spec._opened()
     damage(Path(supply.catalogs[0].located(supply.plan.batch(0)[0].clip_number)[1].uri))
-    batches = make_batches(spec._opened(), Task(range(each)))
+    task = Task(range(each))
+    frames = np.empty(frames_bytes(supply, task), np.uint8)
+    batches = make_batches(spec._opened(), task, out=frames)
     assert batches[0].substitutions
     assert not batches[0].frame_is_real_BT.all()
-    arrays, meta = pack(batches)
+    arrays, meta = pack(batches, frames)
     back = unpack(arrays, meta)
     assert all(same(a, b) for a, b in zip(batches, back, strict=True))
     assert all(np.shares_memory(a.frames_BTHWC, b.frames_BTHWC) for a, b in zip(batches, back, strict=True))
+
+
+def test_batches_of_several_shapes_travel_together(spec_of: SpecOf) -> None:
+    buckets = (
+        BucketSpec(frames=20, height=32, width=32, batch_size=4),
+        BucketSpec(frames=8, height=48, width=40, batch_size=6),
+    )
+    sampling = SamplingSpec(mode="random", stride=2)
+    batches = list(local_batches(spec_of(buckets=buckets, sampling=sampling, frame={}, batch_size=None), range(6)))
+    assert len({batch.frames_BTHWC.shape for batch in batches}) == 2
+    assert all(same(a, b) for a, b in zip(batches, unpack(*pack(batches)), strict=True))
 
 
 def test_arrays_by_name_are_the_batchs_own(spec_of: SpecOf) -> None:

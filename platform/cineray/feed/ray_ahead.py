@@ -1,14 +1,13 @@
 """How far ahead Ray Data may work: measured latency and a bound of bytes go in, "start another task" or not comes out.
 
-    rows listed -> [ tasks at work | done, in order | pulled by a rank ] -> trainer
-                   |<------------------ ahead ------------------------>|
+    rows listed -> [ tasks at work | done, in order | in a rank's hands ] -> in use
+                   |<------------------- ahead_bytes ---------------->|
 
-Every row of the feed has a known size, so the bound is exact: no more rows are ahead than `window_bytes` hold, a slow
-trainer stops decoding, and the object store does not spill. (Beside these, each rank has two or three rows in its
-hands, and Ray frees what was used up to a second late: the rest of the store is for that.) Below that bound, ahead is
-what the trainer uses up while one task takes its time, and some for tasks that take longer. Tasks are handed to Ray a
-little before a core is free: waiting for one to end first would leave each core idle for a tenth of a second per
-task.
+Every row of the feed has a known size and each rank a known number in its hands, so the bound is exact: a slow trainer
+stops decoding, and the object store does not spill. Nothing is taken from what ranks report, which is as old as their
+last question. Below that bound, ahead is what the trainer uses up while one task takes its time, and some for tasks
+that take longer. Tasks are handed to Ray a little before a core is free: waiting for one to end first would leave each
+core idle for a tenth of a second per task.
 
 This file, and the keys that `install` sets, are the feed's only use of what Ray Data does not promise to keep;
 cineray's Ray is pinned to one minor version, and tests/unit/feed/test_ray_feed.py holds what is relied on.
@@ -26,37 +25,56 @@ from ray.data._internal.execution.backpressure_policy import ENABLED_BACKPRESSUR
 from ray.data._internal.execution.backpressure_policy.backpressure_policy import BackpressurePolicy
 from ray.data._internal.execution.operators.map_operator import MapOperator
 
-_CONFIG_KEY = "cineray.window"
+from cineray.errors import UsageError
+
+_CONFIG_KEY = "cineray.ahead"
 _RATE_SECONDS = 30.0
+_RAY_DATA_SHARE = 0.5
+"""What Ray Data may use of the object stores; the rest is for what ranks are using, and for others."""
 _STORE_SHARE = 0.8
-"""Of what Ray Data may use of the object store (by default half of it)."""
+"""Of that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class Bound:
     """What bounds the rows ahead."""
 
     row_bytes: int
     world: int
+    in_hand: int
+    """How many rows each rank may have asked for and not used."""
     cpus_per_task: float
-    window_bytes: int | None = None
+    workers: int = 0
+    """At most so many tasks at once; 0: as many as there are cores for."""
+    ahead_bytes: int | None = None
     """None: 0.8 of what Ray Data may use of the object store."""
 
+    def check(self) -> None:
+        """Raises UsageError where the bytes do not hold what the ranks have in their hands and one row more."""
+        least = (self.world * self.in_hand + 1) * self.row_bytes
+        if self.ahead_bytes is not None and self.ahead_bytes < least:
+            raise UsageError(
+                f"ahead_bytes is {self.ahead_bytes:,}; {self.world} ranks with {self.in_hand} rows in hand each, and "
+                f"one row at work, take {least:,} (a row is {self.row_bytes:,}); give more, or lower prefetch_steps, "
+                "task_seconds or the recipe's batch_size"
+            )
 
-def install(context: Any, window: Window) -> None:
+
+def install(context: Any, bound: Bound) -> None:
     """Make a dataset's context use this policy, and it alone."""
-    context.set_config(_CONFIG_KEY, asdict(window))
-    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [WindowPolicy])
+    context.set_config(_CONFIG_KEY, asdict(bound))
+    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [AheadPolicy])
     # Ray Data's own budgets would hold cores back for the operator that lists rows, which needs none.
     context.op_resource_reservation_enabled = False
+    context.override_object_store_memory_limit_fraction = _RAY_DATA_SHARE  # without its budgets it would be a quarter
 
 
-class WindowPolicy(BackpressurePolicy):  # type: ignore[misc]
+class AheadPolicy(BackpressurePolicy):  # type: ignore[misc]
     """Lets the two operators of the feed run ahead by so much and no more; other operators run freely."""
 
     def __init__(self, data_context: Any, topology: Any, resource_manager: Any) -> None:
         super().__init__(data_context, topology, resource_manager)
-        self.window = Window(**data_context.get_config(_CONFIG_KEY))
+        self.bound = Bound(**data_context.get_config(_CONFIG_KEY))
         maps = [op for op in topology if isinstance(op, MapOperator)]
         if len(maps) != 2:
             raise RuntimeError(f"the feed has two map operators, and Ray Data planned {[op.name for op in topology]}")
@@ -80,32 +98,32 @@ class WindowPolicy(BackpressurePolicy):  # type: ignore[misc]
     # ---- what is ahead -----------------------------------------------------------------------------------------------
 
     def ahead(self) -> int:
-        """Rows at work, done, or pulled by a rank that has not used them."""
+        """Rows at work or done, and in no rank's hands."""
         queued = sum(self._topology[op].total_enqueued_output_blocks() for op in self._behind)
         inside = sum(self._topology[op].total_enqueued_input_blocks() for op in self._behind[1:])
-        pulled = (self._resource_manager.get_external_consumer_bytes() or 0) / self.window.row_bytes
         # The output of one operator is the input of the next: the same queue, counted once.
         doubled = sum(self._topology[op].output_queue.num_blocks for op in self._behind[:-1])
-        return int(self._decoder.num_active_tasks() + queued + inside - doubled + pulled)
+        return int(self._decoder.num_active_tasks() + queued + inside - doubled)
 
     def depth(self) -> int:
         """How many rows may be ahead."""
-        wanted = self.most_at_work() + math.ceil(self._rows_per_second() * self._slow_task_seconds())
-        return max(self.window.world + 1, min(self.most_ahead(), wanted + 2 * self.window.world))
+        while_one_is_slow = math.ceil(self._rows_per_second() * self._slow_task_seconds())
+        return min(self.most_ahead(), self.most_at_work() + while_one_is_slow + self.bound.world)
 
     def most_ahead(self) -> int:
-        """What the bound of bytes holds."""
-        most = self.window.window_bytes
+        """What the bound of bytes holds beside the ranks' hands; one row always, or nothing would move."""
+        most = self.bound.ahead_bytes
         if most is None:
             store = self._resource_manager.get_global_limits().object_store_memory
             most = int(_STORE_SHARE * store) if math.isfinite(store) else 1 << 40
-        return int(most // self.window.row_bytes)
+        return max(1, int(most // self.bound.row_bytes) - self.bound.world * self.bound.in_hand)
 
     def most_at_work(self) -> int:
-        """One task per slot, and a quarter more that wait for one."""
+        """One task per slot, and a quarter more that wait for one; where cores are left over, as many as were asked."""
         cpus = self._resource_manager.get_global_limits().cpu
-        slots = int(cpus / self.window.cpus_per_task) if math.isfinite(cpus) else 1 << 20
-        return max(1, slots) + max(1, slots // 4)
+        slots = int(cpus / self.bound.cpus_per_task) if math.isfinite(cpus) else 1 << 20
+        most = max(1, slots) + max(1, slots // 4)
+        return min(most, self.bound.workers) if self.bound.workers else most
 
     def _listed(self) -> int:
         return int(self._topology[self._decoder].total_enqueued_input_blocks())
@@ -118,7 +136,8 @@ class WindowPolicy(BackpressurePolicy):  # type: ignore[misc]
     def _rows_per_second(self) -> float:
         """How fast rows are used up, over the last half minute."""
         now, taken = time.monotonic(), self._decoder.metrics.num_tasks_finished - self.ahead()
-        self._taken.append((now, taken))
+        if not self._taken or now - self._taken[-1][0] > 0.1:
+            self._taken.append((now, taken))
         while len(self._taken) > 2 and now - self._taken[0][0] > _RATE_SECONDS:
             self._taken.popleft()
         seconds, rows = now - self._taken[0][0], taken - self._taken[0][1]
