@@ -49,11 +49,13 @@ def load_job(path: str | Path, kinds: Mapping[str, type[Config]], sets: Sequence
     """
     file = Path(path)
     if not file.is_file():
-        raise UsageError(f"there is no job at {path}; wanted a Python file with a function job(), or a job's YAML")
+        raise UsageError(
+            f"there is no job at {path}; wanted a Python file with a function job(), a job's YAML, or a run's folder"
+        )
     if file.suffix == ".py":
         job = _python_job(file)
     elif file.suffix in (".yaml", ".yml"):
-        job = _yaml_job(file, kinds)
+        job = job_from_yaml(file.read_text(), kinds, where=str(file))
     else:
         raise UsageError(
             f"{path} is neither .py nor .yaml; wanted a Python file with a function job(), or a job's YAML"
@@ -72,16 +74,17 @@ def _python_job(file: Path) -> Config:
     return job
 
 
-def _yaml_job(file: Path, kinds: Mapping[str, type[Config]]) -> Config:
+def job_from_yaml(text: str, kinds: Mapping[str, type[Config]], *, where: str) -> Config:
+    """The job that a YAML record describes; `where` names the record in complaints."""
     import yaml
 
     try:
-        told = yaml.safe_load(file.read_text())
+        told = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"{file} is not valid YAML: {error}") from None
+        raise UsageError(f"{where} is not valid YAML: {error}") from None
     kind = told.pop("kind", None) if isinstance(told, dict) else None
     if not isinstance(kind, str) or kind not in kinds:
-        raise UsageError(f"{file} says kind: {kind!r}; wanted one of {', '.join(sorted(kinds))}")
+        raise UsageError(f"{where} says kind: {kind!r}; wanted one of {', '.join(sorted(kinds))}")
     return check(kinds[kind], told)
 
 

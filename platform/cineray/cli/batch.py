@@ -1,4 +1,4 @@
-"""`cineray batch JOB --step N`: any batch again, whatever came before it: pictures, clips, arrays, and its hash."""
+"""`cineray batch JOB|RUN --step N`: any batch again, whatever came before: pictures, clips, arrays, and its hash."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from cineray.cli.job import JOB, SETS, data_job
+from cineray.cli.job import JOB, SETS, data_spec
 from cineray.cli.output import JSON, facts_table, plain, show
 from cineray.records import Batch
 
 
 def batch_command(
-    job: Path = JOB,
+    job: str = JOB,
     sets: list[str] = SETS,
     step: int = typer.Option(..., min=0, help="Which step's batch."),
     rank: int = typer.Option(0, min=0, help="The share of this rank only; the hash is the whole batch's."),
@@ -25,11 +25,11 @@ def batch_command(
 ) -> None:
     """Rebuild the batch of a step and show it: contact sheet, a video per clip, arrays, hash."""
     from cineray.batch import batch_digest, split
-    from cineray.feed import FeedSpec, local_batch
+    from cineray.feed import local_batch
 
-    told = data_job(job, sets)
-    supply = FeedSpec(recipe=told.recipe, seed=told.seed).open()
-    whole = local_batch(supply, step)
+    with data_spec(job, sets) as (told, spec):
+        supply = spec.open()
+        whole = local_batch(supply, step)
     share = whole if world == 1 else split(whole, world)[rank]
     written = write_files(share, out / f"step-{step:08d}", rank=rank, world=world) if files else []
     facts = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
 from cineray.cli.job import JOB, SETS, data_job
@@ -11,7 +9,7 @@ from cineray.cli.output import JSON, bytes_text, facts_table, show
 
 
 def bench_command(
-    job: Path = JOB,
+    job: str = JOB,
     sets: list[str] = SETS,
     seconds: float = typer.Option(20.0, min=1.0, help="How long the feed is measured; the bare loop takes as long."),
     step_seconds: float = typer.Option(0.0, min=0.0, help="How long a training step takes; 0 means unknown."),

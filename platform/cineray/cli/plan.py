@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import typer
 from rich.table import Table
 
-from cineray.cli.job import JOB, SETS, data_job
+from cineray.cli.job import JOB, SETS, data_spec
 from cineray.cli.output import JSON, bytes_text, facts_table, show, wants_json
 
 
 def plan_command(
-    job: Path = JOB,
+    job: str = JOB,
     sets: list[str] = SETS,
     step_seconds: float = typer.Option(1.0, min=1e-6, help="How long a training step takes; for the cores per GPU."),
     gpus: int = typer.Option(1, min=1, help="GPUs that share a step."),
@@ -21,10 +20,8 @@ def plan_command(
     as_json: bool | None = JSON,
 ) -> None:
     """What the plan will show, read, decode and cost: nothing is decoded."""
-    from cineray.feed import FeedSpec
-
-    told = data_job(job, sets)
-    plan = FeedSpec(recipe=told.recipe, seed=told.seed).open().plan
+    with data_spec(job, sets) as (told, spec):
+        plan = spec.open().plan
     cost = plan.cost(visits=visits)
     cores = cost.cpu_cores_per_gpu(step_seconds, gpus)
     facts = {
@@ -49,6 +46,7 @@ def _tables(facts: dict[str, Any], step_seconds: float) -> list[Table]:
         buckets.add_row(*(f"{bucket[name]:,}" for name in names))
     decoded, least = facts["frames_decoded_per_frame_used"], facts["least_decoded_per_frame_used"]
     alone = facts["alone_decoded_per_frame_used"]
+    every = facts["visits_per_epoch"]
     shown = {
         "plan": facts["fingerprint"][:16],
         "clips": facts["clips"],
@@ -58,6 +56,6 @@ def _tables(facts: dict[str, Any], step_seconds: float) -> list[Table]:
         "decode per epoch": f"{facts['decode_cpu_seconds_per_epoch']:,.1f} CPU seconds",
         "padding": f"{100 * facts['padding_fraction']:.1f} %",
         "cores per GPU": f"{facts['cpu_cores_per_gpu']:.1f} for steps of {step_seconds:g} s",
-        "estimated from": f"{facts['sampled_visits']:,} of {facts['visits_per_epoch']:,} visits",
+        "estimated from": f"{min(facts['sampled_visits'], every):,} of {every:,} visits",
     }
     return [facts_table(shown), buckets]

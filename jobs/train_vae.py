@@ -1,0 +1,45 @@
+"""A small video autoencoder over the moving shapes: what latent runs build on, judged before they may.
+
+Purpose: the smallest `vae_lite` worth having, and the pattern for larger ones. 9 frames of 64 px at 12 frames per second
+become 8 x 3 x 8 x 8 numbers. Hardware: two CPU cores, 2 GB. Needs the demo's shapes, best many of them:
+
+    cineray demo --out demo-out --videos 400
+    cineray train jobs/train_vae.py
+
+The run's folder then holds `autoencoder.safetensors`, with its held-out figures: `--set autoencoder.kind=vae_lite --set
+autoencoder.path=...` of a training job takes it, if they pass that job's gate. For real videos at 128 px: --set
+shape.width=128 --set shape.blocks=3 --set recipe.frame.height=128 --set recipe.frame.width=128 --set precision=bf16, on
+a GPU, some 50,000 steps of 64 clips.
+
+Last known result: @VAE@
+"""
+
+from cineray.feed import FeedConfig
+from cineray.models.autoencoder_config import VaeLiteShape
+from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
+from cineray.train.config import CheckpointConfig, EmaConfig, OptimiserConfig, ValidationConfig
+from cineray.train.vae_config import TrainVaeJob
+
+
+def job() -> TrainVaeJob:
+    """The whole config."""
+    return TrainVaeJob(
+        name="train-vae",
+        recipe=Recipe(
+            datasets=(DatasetSpec(lake="demo-out/lake", split="train"),),
+            # One frame, then whole groups of four: nothing of a latent is filling.
+            sampling=SamplingSpec(mode="fps", fps="12", frames=9),
+            frame=FrameSpec(height=64, width=64),
+            batch_size=8,
+            clips_per_visit=4,
+        ),
+        seed=0,
+        feed=FeedConfig(driver="local"),
+        steps=1200,
+        shape=VaeLiteShape(width=32, blocks=2, channels=8),
+        optimiser=OptimiserConfig(muon_lr=3e-3, lr=3e-3, warmup_steps=30, schedule="wsd", decay_fraction=0.4),
+        ema=EmaConfig(decay=0.995),
+        precision="fp32",
+        validation=ValidationConfig(every_steps=300, clips=64, held_out=0.1),
+        checkpoint=CheckpointConfig(every_steps=600),
+    )

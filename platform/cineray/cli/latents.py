@@ -1,0 +1,83 @@
+"""`cineray latents JOB`: encode what a training job will show before it runs; it then reads latents, and no video."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from cineray.cli.job import JOB, SETS, data_job
+from cineray.cli.output import JSON, bytes_text, facts_table, show, words
+
+if TYPE_CHECKING:
+    from cineray.train.latents_cost import Made
+
+
+def latents_command(
+    job: str = JOB,
+    sets: list[str] = SETS,
+    steps: int = typer.Option(0, min=0, help="Of the first so many steps; 0: of all steps of the job."),
+    engine: Literal["local", "ray"] = typer.Option("ray", help="In this process, or in Ray's workers."),
+    workers: int = typer.Option(0, min=0, help="ray: tasks at once; 0 is as many as there is room for."),
+    gpus_per_task: float = typer.Option(
+        0.0, min=0.0, help="ray: the share of a GPU that a task takes; 0 encodes on CPUs."
+    ),
+    address: str = typer.Option("", help="A Ray cluster's address; without it Ray is embedded."),
+    as_json: bool | None = JSON,
+) -> None:
+    """Fill a job's store of latents: what it has is left alone, so a killed run goes on where it was."""
+    from cineray.train.latents_job import check_wants_latents, prepare
+
+    told = check_wants_latents(data_job(job, sets))
+    began = time.perf_counter()
+    prepared = prepare(told, range(steps or told.steps), on_gpu=gpus_per_task > 0 if engine == "ray" else None)
+    with _progress(prepared.wanted.distinct - prepared.wanted.present) as tell:
+        made = prepared.make(engine, on_made=tell, address=address, workers=workers, gpus_per_task=gpus_per_task)
+    seconds = time.perf_counter() - began
+    facts = {
+        "job": told.name,
+        "store": told.latents.store,
+        "fingerprint": prepared.spec.fingerprint,
+        "steps": len(prepared.steps),
+        "draws": prepared.wanted.draws,
+        "distinct": prepared.wanted.distinct,
+        "present": prepared.wanted.present,
+        "second_epoch_hit_rate": prepared.hit_rate,
+        **{name: value for name, value in asdict(made).items() if name not in ("clips", "seconds")},
+        "bytes_per_clip": prepared.bytes_per_clip,
+        "worker_seconds": made.seconds,
+        "seconds": seconds,
+    }
+    show(facts, as_json=as_json, table=[facts_table(_shown(facts))])
+
+
+def _shown(facts: dict[str, Any]) -> dict[str, Any]:
+    rate = facts["encoded"] / facts["seconds"] if facts["seconds"] else 0.0
+    size = facts["bytes_per_clip"] * facts["distinct"]
+    return {
+        "store": facts["store"],
+        "clips of these steps": f"{facts['draws']:,}, {facts['distinct']:,} of them different",
+        "there already": facts["present"],
+        "encoded": f"{facts['encoded']:,} in {facts['seconds']:.1f} s, {rate:,.1f} clips/s",
+        "substituted": facts["substituted"],
+        "size": f"{bytes_text(facts['bytes_per_clip'])} a clip, {bytes_text(size)} in all",
+        "found again in a second epoch": f"{100 * facts['second_epoch_hit_rate']:.0f} %",
+    }
+
+
+@contextmanager
+def _progress(clips: int) -> Iterator[Callable[[Made], None]]:
+    """The live line; silent where nobody is watching."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=words, transient=True) as bar:
+        line = bar.add_task("encoding", total=clips)
+        yield lambda made: bar.advance(line, made.encoded)

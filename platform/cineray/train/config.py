@@ -1,0 +1,280 @@
+"""What a training run was told: `TrainJob`, a `DataJob` with a model and all that learning takes. No torch here.
+
+`LearningJob` is what every kind of training shares (the loop reads nothing else); `TrainJob` adds a diffusion model.
+What shapes the numbers comes first, what only shapes where and how fast they are computed comes after.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from cineray.config import Config
+from cineray.diffusion.config import DiffusionConfig
+from cineray.feed.job import DataJob
+from cineray.models.autoencoder_config import AutoencoderConfig, PixelsConfig
+from cineray.models.configs import Image2VideoConfig, ModelConfig, StDiTConfig, TextConfig
+from cineray.plan import Recipe
+from cineray.train.latents_config import LatentsConfig
+
+
+class OptimiserConfig(Config):
+    """How weights follow their gradients."""
+
+    kind: Literal["muon+adamw", "adamw"] = "muon+adamw"
+    """`muon+adamw`: Muon on the blocks' hidden matrices, AdamW on all else (embeddings, norms, convolutions)."""
+    muon_lr: float = Field(default=2e-3, gt=0)
+    """Muon's rate at its highest, in AdamW's terms (updates are scaled to the size of AdamW's)."""
+    muon_momentum: float = Field(default=0.95, ge=0, lt=1)
+    """How long Muon remembers gradients."""
+    lr: float = Field(default=1e-3, gt=0)
+    """AdamW's rate at its highest. Alone, at 256 clips a step, 1e-4 is safe."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """How long AdamW remembers gradients and their squares."""
+    eps: float = Field(default=1e-8, gt=0)
+    """AdamW's guard against small gradients."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Of matrices only; never of biases, norms and tables."""
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    """Gradients longer than this, all together, are shortened to it; None leaves them."""
+    warmup_steps: int = Field(default=100, ge=0)
+    """Steps in which the rates rise from 0."""
+    schedule: Literal["wsd", "cosine", "constant"] = "wsd"
+    """After the warm-up: `wsd` stays, then falls in a straight line; `cosine` falls all along; `constant` stays."""
+    decay_fraction: float = Field(default=0.3, gt=0, le=1)
+    """`wsd`: the share of all steps, at the end, in which the rates fall."""
+    final_fraction: float = Field(default=0.0, ge=0, le=1)
+    """The rates' last value over their highest."""
+
+    @field_validator("betas")
+    @classmethod
+    def _below_one(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("each must be at least 0 and below 1")
+        return betas
+
+
+class EmaConfig(Config):
+    """The average of the weights over the last steps, which is what is judged and exported."""
+
+    decay: float = Field(default=0.999, ge=0, lt=1)
+    """How much of the average stays at each step; 0.9999 for 100k steps and more."""
+    ramp: bool = True
+    """Early on a shorter memory: min(decay, (1 + step) / (10 + step)), so that first weights are soon forgotten."""
+
+
+class ParallelConfig(Config):
+    """How many processes learn together, and how they share the work."""
+
+    kind: Literal["auto", "none", "ddp", "fsdp2", "hsdp"] = "auto"
+    """`ddp`: each has all weights; `fsdp2`: each has a share of them; `hsdp`: shares within a node, copies across.
+    `auto`: `none` for one process, `ddp` while weights, gradients and optimiser fit twice on a device, else `fsdp2`."""
+    workers: int | tuple[int, int] = 1
+    """Processes; (least, most) lets a Ray cluster shrink and grow the run."""
+    gpus_per_worker: Literal[0, 1] | None = None
+    """None: one where there are GPUs, else none."""
+    cpus_per_worker: float = Field(default=1.0, ge=0)
+    """Cores of the cluster that each process takes away from decoding."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Only on machines with these Ray labels; where all machines are CPUs, it keeps trainers off those that decode."""
+    resize_seconds: float = Field(default=60.0, gt=0)
+    """(least, most) workers: how often a healthy run looks whether it could have more."""
+    reshard_after_forward: bool = False
+    """`fsdp2`, `hsdp`: give gathered weights back after the forward pass and gather them again for the backward one:
+    less memory, more traffic."""
+    shard_size: int | None = Field(default=None, ge=1)
+    """`hsdp`: processes that share one copy of the weights; None: those of one node."""
+
+    @field_validator("workers")
+    @classmethod
+    def _at_least_one(cls, workers: int | tuple[int, int]) -> int | tuple[int, int]:
+        least, most = workers if isinstance(workers, tuple) else (workers, workers)
+        if not 1 <= least <= most:
+            raise ValueError("wanted a number of at least 1, or (least, most) with 1 <= least <= most")
+        return workers
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> ParallelConfig:
+        if self.shard_size is not None and self.kind != "hsdp":
+            raise ValueError(f"parallel.shard_size is given but parallel.kind is {self.kind}; only hsdp uses it")
+        if self.kind == "none" and self.most_workers > 1:
+            raise ValueError(f"parallel.workers is {self.workers} but parallel.kind is none; choose ddp or fsdp2")
+        return self
+
+    @property
+    def least_workers(self) -> int:
+        """Fewer are not started."""
+        return self.workers[0] if isinstance(self.workers, tuple) else self.workers
+
+    @property
+    def most_workers(self) -> int:
+        """More are never used."""
+        return self.workers[1] if isinstance(self.workers, tuple) else self.workers
+
+
+class CheckpointConfig(Config):
+    """When the run is saved, and what is kept."""
+
+    every_steps: int | None = Field(default=1000, ge=1)
+    """Save after so many steps; None: only by time and at the end."""
+    every_seconds: float | None = Field(default=None, gt=0)
+    """Save when so long has passed since the last time."""
+    keep_last: int = Field(default=2, ge=1)
+    """The newest so many are kept."""
+    keep_best: int = Field(default=1, ge=0)
+    """And so many of those with the lowest `best_metric`."""
+    best_metric: str = "validation/headline"
+    """What is compared; lower is better."""
+    keep_every: int | None = Field(default=None, ge=1)
+    """And those of every so manieth step, for ever."""
+    asynchronous: bool = True
+    """Write while training goes on."""
+
+
+class ValidationConfig(Config):
+    """How the run is judged on clips that it does not learn from: always the same clips, noise and noise levels."""
+
+    every_steps: int = Field(default=1000, ge=0)
+    """0: never."""
+    clips: int = Field(default=256, ge=1)
+    """How many."""
+    bins: int = Field(default=8, ge=2)
+    """Noise levels, evenly from noise to data; the clips take them in turn."""
+    split: str = "validation"
+    """The split that they come from."""
+    held_out: float = Field(default=0.05, gt=0, lt=1)
+    """Of a version that has no clips of that split: this share of its videos is kept from training, chosen by the
+    videos' content hash, so that it is the same share in every run."""
+    baseline_clips: int = Field(default=256, ge=0)
+    """Training clips from which the mean and the best linear denoiser are made; 0: without."""
+    recipe: Recipe | None = None
+    """Where the clips come from, in full. None: found by `split` and `held_out`, and written here in a run's record."""
+
+
+class TrackingConfig(Config):
+    """Where a run's figures go, beside its own ledger."""
+
+    wandb: Literal["off", "offline", "online"] = "off"
+    """Weights & Biases; `offline` writes files that `wandb sync` sends later."""
+    wandb_project: str = "cineray"
+    """Its project."""
+    tensorboard: bool = False
+    """Event files in the run's folder; needs the extra `tensorboard`."""
+    prometheus: bool = True
+    """Gauges through Ray, where Ray runs."""
+
+
+class LimitsConfig(Config):
+    """When a run gives up."""
+
+    no_step_seconds: float = Field(default=1800.0, gt=0)
+    """The watchdog dumps all ranks' stacks and ends the run when no step was finished for so long."""
+    failures_without_progress: int = Field(default=3, ge=0)
+    """Lost workers are replaced for as long as the run gets further; so often in a row without a step more, it ends."""
+    stop_on_nan: bool = True
+    """A loss that is no number ends the run, with the addresses of the clips that caused it."""
+
+
+class LearningJob(DataJob):
+    """What every training shares."""
+
+    steps: int = Field(ge=1)
+    """Optimiser steps of the whole run."""
+    optimiser: OptimiserConfig = OptimiserConfig()
+    """How weights follow their gradients."""
+    ema: EmaConfig = EmaConfig()
+    """The average that is judged and exported."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """What is computed in; weights, gradients' sums and optimiser are fp32 either way."""
+    validation: ValidationConfig = ValidationConfig()
+    """How it is judged."""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Clips that a process computes at once; more of a step are taken in parts. None: all of its share."""
+    parallel: ParallelConfig = ParallelConfig()
+    """Who computes."""
+    deterministic: bool = False
+    """Only kernels that give the same bits each time: slower on a GPU, no matter on a CPU."""
+    compile: bool = False
+    """Compile each block, once per shape of batch; the compiled code is kept with the run."""
+    activation_memory: Literal["auto", "none", "selective", "full"] = "auto"
+    """What is computed again in the backward pass, to save memory; `auto` tries, from `none` on, what fits."""
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    """When it is saved."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Who is told."""
+    limits: LimitsConfig = LimitsConfig()
+    """When it gives up."""
+    runs: str = "runs"
+    """The folder or object-store prefix that runs are made in."""
+
+    @model_validator(mode="after")
+    def _shares(self) -> LearningJob:
+        smallest = min(self.recipe.size_of(bucket) for bucket in self.recipe.shapes)
+        if self.parallel.most_workers > smallest:
+            raise ValueError(
+                f"parallel.workers is {self.parallel.most_workers} but a step of the smallest batch has {smallest} "
+                "clips, and each process needs one; raise recipe.batch_size, or use fewer workers"
+            )
+        return self
+
+
+class TrainJob(LearningJob):
+    """A diffusion model over clips."""
+
+    model: ModelConfig = StDiTConfig()
+    """The network."""
+    classes: Literal["none", "data"] | tuple[str, ...] = "none"
+    """Labels that the network is told; `data`: all that the training clips have, which the run's record lists."""
+    text: TextConfig = TextConfig()
+    """What turns captions into vectors; `none`: captions are not used."""
+    diffusion: DiffusionConfig = DiffusionConfig()
+    """What is learnt."""
+    autoencoder: AutoencoderConfig = PixelsConfig()
+    """What stands between pixels and the network."""
+    latents: LatentsConfig = LatentsConfig()
+    """When it is computed."""
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not isinstance(classes, str) and (not classes or len(set(classes)) < len(classes)):
+            raise ValueError("wanted `none`, `data`, or a list of different labels")
+        return classes
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> TrainJob:
+        if self.latents.mode != "online" and self.autoencoder.kind == "pixels":
+            raise ValueError(
+                f"latents.mode is {self.latents.mode} but autoencoder.kind is pixels, which has no latents; "
+                "choose latents.mode online, or an autoencoder"
+            )
+        if self.autoencoder.kind == "pixels":
+            self._check_channels(3)
+            self._check_patches()
+        return self
+
+    def _check_channels(self, channels: int) -> None:
+        given = self.diffusion.data_mean
+        if given is not None and len(given) != channels:
+            raise ValueError(f"diffusion.data_mean has {len(given)} numbers; the clips have {channels} channels")
+
+    def _check_patches(self) -> None:
+        """Found here, in a second, and not when the first batch of an odd bucket comes."""
+        if isinstance(self.model, StDiTConfig):
+            patch = self.model.patch
+        elif isinstance(self.model, Image2VideoConfig):
+            patch = self.model.base.patch
+        else:
+            halvings = 2 ** (len(self.model.multipliers) - 1)
+            patch = (1, halvings, halvings)
+        for bucket in self.recipe.shapes:
+            if any(size % part for size, part in zip(bucket.shape, patch, strict=True)):
+                shape, parts = ("x".join(map(str, sizes)) for sizes in (bucket.shape, patch))
+                raise ValueError(f"clips of {shape} do not divide into the model's patches of {parts}; change either")
+
+
+def accumulation(share: int, micro_batch: int | None) -> int:
+    """In how many parts a share of clips is computed."""
+    return 1 if micro_batch is None else math.ceil(share / micro_batch)

@@ -1,0 +1,378 @@
+"""A run under Ray Train: a job and a run go in; workers start, fail, shrink and grow, and a summary comes out.
+
+    driver      `run_on_ray`: starts Ray Train, listens to Ctrl-C, shows how it goes
+    controller  Ray's: starts the workers again from the newest checkpoint whenever one is lost
+    workers     `_work`: the loop of `loop.py`, fed by Ray Data with this rank's share of the plan
+    link        what they tell each other (`ray_link.py`)
+
+Nothing that shapes a batch knows of workers, so whatever Ray does to them, step N sees the batch of step N. The run's
+folder is the only memory: whoever starts, driver or worker, goes on from the newest whole checkpoint that lies there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import secrets
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.data
+import ray.train
+import torch
+from ray.train.torch import TorchTrainer
+
+from cineray.errors import CinerayError, Interrupted, UsageError
+from cineray.feed.ray_feed import DATASET, RayOptions, data_config, train_shard
+from cineray.records import Batch
+from cineray.storage import filesystem, is_remote, join_uri
+from cineray.telemetry.ray_session import connected
+from cineray.train.attempt import attempt_run, open_or_create
+from cineray.train.checkpoint_manifest import steps_in
+from cineray.train.config import LearningJob
+from cineray.train.latents_run import feed_of
+from cineray.train.parallel import World
+from cineray.train.ray_link import Link
+from cineray.train.recorder import summary_of
+from cineray.train.run_folder import RunFolder
+from cineray.train.sinks import Sink
+from cineray.train.stop import StopRequest, stopping_by_signals
+
+POINTER = "pointer.json"
+"""What Ray Train keeps of a checkpoint: which step's it is."""
+_LOOK_SECONDS = 0.5
+_TELL_SECONDS = 0.2
+_START_SECONDS = 30
+"""An elastic run waits so long for workers that a lost machine was to give, before it starts with fewer."""
+_NOBODY_SECONDS = 20.0
+"""Workers show that they are there twice a second: when none has for so long, none is."""
+_PATIENT_SECONDS = 60.0
+"""When the driver says what it waits for."""
+_SHORT_NOTICE_SECONDS = 4.0
+
+_log = logging.getLogger("cineray.train")
+
+
+# ---- the driver ------------------------------------------------------------------------------------------------------
+
+
+def run_on_ray(job: LearningJob, *, uri: str = "", address: str = "", sinks: Sequence[Sink] = ()) -> dict[str, Any]:
+    """Train on the Ray at `address`, or on an embedded one; returns what `cineray train` tells of it.
+
+    `uri`: where the run is or will be; on several machines it must be a place that all of them see.
+    """
+    _patience()
+    run, job = open_or_create(job, uri)
+    if _newest_step(run) >= job.steps:
+        return {"run": run.uri, **summary_of(run), "metrics": {}}
+    with connected(address, num_cpus=_cpus_here(job)), stopping_by_signals(StopRequest()) as request:
+        _check_room(job)
+        link = Link.open(job.limits.failures_without_progress)
+        told = _Driver(job, link, request, sinks).until_it_ends(_trainer(job, run, link))
+    if "interrupted" in told:
+        raise Interrupted(told["interrupted"])
+    return told
+
+
+def _trainer(job: LearningJob, run: RunFolder, link: Link) -> TorchTrainer:
+    elastic, options = isinstance(job.parallel.workers, tuple), _options(job, run)
+    return TorchTrainer(
+        _work,
+        train_loop_config={"run": run.uri, "job": job, "options": options, "link": link},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=job.parallel.workers,
+            use_gpu=_gpus(job) > 0,
+            resources_per_worker={"CPU": job.parallel.cpus_per_worker} | ({"GPU": 1} if _gpus(job) else {}),
+            label_selector=dict(job.parallel.labels) or None,
+            **({"elastic_resize_monitor_interval_s": job.parallel.resize_seconds} if elastic else {}),
+        ),
+        run_config=ray.train.RunConfig(
+            **_storage(run),
+            # The link decides when it is enough: a run on machines that come and go may fail often and still get on.
+            failure_config=ray.train.FailureConfig(max_failures=-1),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
+            callbacks=[_Losses(link)],
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        ),
+        datasets={DATASET: lambda: ray.data.range(1)},  # Ray Train asks for some; the plan is behind `data_config`
+        dataset_config=data_config(options, link.steps),
+    )
+
+
+def _storage(run: RunFolder) -> dict[str, Any]:
+    """Where Ray Train's own few files go: into the run, and never where an earlier driver's lie. It would read those
+    first, and a driver that was killed may have left half of one."""
+    folder = join_uri(run.uri, "ray")
+    told = {"name": f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"}
+    if not is_remote(folder):
+        return told | {"storage_path": folder}
+    return told | {"storage_path": folder.partition("://")[2], "storage_filesystem": _arrow_filesystem(folder)}
+
+
+class _Losses(ray.train.UserCallback):  # type: ignore[misc]
+    """In Ray's controller: hears of lost workers, and ends the run where starting them again makes no sense."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ARG002
+        """Called whenever workers have failed."""
+        causes = {rank: getattr(error, "health_check_failure", error) for rank, error in worker_exceptions.items()}
+        if any(getattr(cause, "preempted", False) for cause in causes.values()):
+            return  # that a machine was taken away says nothing of the run
+        dead = [f"rank {rank}: {_first_line(cause)}" for rank, cause in causes.items() if _is_death(cause)]
+        final = self._link.lost("; ".join(dead))
+        if final is not None:
+            raise final
+
+
+def _is_death(cause: Exception) -> bool:
+    """A worker that died, as against one that raised an error: that one has told the link itself."""
+    return isinstance(cause, ray.exceptions.RayActorError)
+
+
+def _first_line(cause: Exception) -> str:
+    return " ".join(str(cause).split("\n", 1)[0].split())[:300]
+
+
+class _Driver:
+    """Waits for Ray Train in the main thread, which hears signals and shows figures; `fit` has a thread of its own."""
+
+    def __init__(self, job: LearningJob, link: Link, request: StopRequest, sinks: Sequence[Sink]) -> None:
+        self._job, self._link, self._request, self._sinks = job, link, request, sinks
+        self._shown = (-1, -1)
+        self._has_told = False
+
+    def until_it_ends(self, trainer: TorchTrainer) -> dict[str, Any]:
+        """What rank 0 returned; raises what ended the run."""
+        ended: list[Any] = []
+
+        def fit() -> None:
+            try:
+                ended.append(trainer.fit())
+            except BaseException as error:
+                ended.append(error)
+
+        thread = threading.Thread(target=fit, name="ray-train", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(_LOOK_SECONDS)
+            self._look()
+        for sink in self._sinks:
+            sink.close({})
+        final = self._link.final()
+        if final is not None:
+            raise final
+        if isinstance(ended[0], BaseException):
+            raise CinerayError(f"Ray Train gave up: {ended[0]}") from ended[0]
+        told: dict[str, Any] = ended[0].return_value
+        return told
+
+    def _look(self) -> None:
+        self._show()
+        silent = self._link.silent_seconds()
+        if self._request.reason:
+            self._link.wish(self._request.reason)
+            if silent > _NOBODY_SECONDS:
+                raise Interrupted(
+                    f"stopped by {self._request.reason} while no worker was at work; what is saved is saved. "
+                    "To go on, start the same run again"
+                )
+        if silent > _PATIENT_SECONDS and not self._has_told:
+            _log.warning("%s", _waiting_for(self._job))
+        self._has_told = silent > _PATIENT_SECONDS
+
+    def _show(self) -> None:
+        """Tell the sinks what is newer than what was shown."""
+        row, judged = self._link.news()
+        for sink in self._sinks:
+            if row.get("step", -1) > self._shown[0]:
+                sink.row(row)
+            if judged.get("step", -1) > self._shown[1]:
+                sink.judged(judged["step"], judged["metrics"])
+        self._shown = max(row.get("step", -1), self._shown[0]), max(judged.get("step", -1), self._shown[1])
+
+
+def _patience() -> None:
+    """How long Ray Train waits; it reads these when it starts."""
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(_START_SECONDS))
+
+
+def _gpus(job: LearningJob) -> int:
+    """GPUs of one worker."""
+    if job.parallel.gpus_per_worker is not None:
+        return job.parallel.gpus_per_worker
+    return int(ray.cluster_resources().get("GPU", 0) >= job.parallel.least_workers)
+
+
+def _cpus_here(job: LearningJob) -> int:
+    """Of an embedded Ray: this machine's cores decode, and trainers come on top, for they share the same cores."""
+    return len(os.sched_getaffinity(0)) + int(-(-job.parallel.most_workers * job.parallel.cpus_per_worker // 1))
+
+
+def _check_room(job: LearningJob) -> None:
+    """Trainers that take every core would wait for batches for ever."""
+    cpus = float(ray.cluster_resources().get("CPU", 0))
+    apart = bool(job.feed.decode_subcluster) or _gpus(job) > 0
+    # An elastic run takes what it can get: on CPUs alone, and without a part for decoding, that is all.
+    workers = job.parallel.least_workers if apart else job.parallel.most_workers
+    needed = workers * job.parallel.cpus_per_worker
+    if 0 < cpus < needed + 1:
+        raise UsageError(
+            f"{workers} workers of {job.parallel.cpus_per_worker:g} CPUs each need {needed:g} CPUs "
+            f"and decoding at least 1 more; the cluster has {cpus:g}. Lower parallel.workers or "
+            "parallel.cpus_per_worker, add machines, or name those that decode by feed.decode_subcluster"
+        )
+
+
+def _waiting_for(job: LearningJob) -> str:
+    """Said when no worker has been at work for a while."""
+    wanted = {"CPU": job.parallel.cpus_per_worker} | ({"GPU": 1} if _gpus(job) else {})
+    places = f" on machines with the labels {job.parallel.labels}" if job.parallel.labels else ""
+    there = {name: ray.cluster_resources().get(name, 0) for name in wanted}
+    return (
+        f"no worker has been at work for {_PATIENT_SECONDS:.0f} s: the run waits for {job.parallel.least_workers} "
+        f"workers of {wanted}{places}; the cluster has {there}. It goes on once there is room; Ctrl-C stops waiting"
+    )
+
+
+def _options(job: LearningJob, run: RunFolder) -> RayOptions:
+    label = {"ray-subcluster": job.feed.decode_subcluster} if job.feed.decode_subcluster else None
+    spec = feed_of(job, run, on_gpu=_gpus(job) > 0)
+    return RayOptions(spec=spec, decode_label=label, stall_seconds=job.feed.no_batch_seconds)
+
+
+def _newest_step(run: RunFolder) -> int:
+    """Of the newest checkpoint, by its name alone; the loop reads it and may find that it is damaged."""
+    return max(steps_in(run.folder("checkpoints")), default=0)
+
+
+def _arrow_filesystem(uri: str) -> Any:
+    """Ray Train's own small files go where the run is, by the same credentials."""
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    return PyFileSystem(FSSpecHandler(filesystem(uri)))
+
+
+# ---- a worker --------------------------------------------------------------------------------------------------------
+
+
+def _work(told: dict[str, Any]) -> dict[str, Any]:
+    """One rank of one start of the workers."""
+    job, link, world = told["job"], told["link"], World.here()
+    try:
+        run = _opened(told["run"], world)
+        if _not_again(run, link, world):
+            return {}  # the driver knows why
+        stop = _Stop()
+        with link.listening(stop.wish) if world.rank == 0 else nullcontext():
+            return attempt_run(
+                job,
+                run,
+                lambda steps: _fed(told["options"], steps, link, world),
+                world=world,
+                stop=stop,
+                sinks=[_Teller(link)],
+                on_checkpoint=_report,
+            )
+    except Interrupted as told_to:
+        return {"interrupted": str(told_to)}
+    except Exception as error:
+        link.failed(world.rank, error)
+        raise
+
+
+def _opened(uri: str, world: World) -> RunFolder:
+    try:
+        return RunFolder.open(uri)
+    except UsageError as error:
+        raise UsageError(
+            f"{error}. The driver has it, and rank {world.rank} on {socket.gethostname()} has not: a run on several "
+            "machines must lie where all of them see it, on a shared disk or in an object store; set runs, or --run"
+        ) from None
+
+
+def _not_again(run: RunFolder, link: Link, world: World) -> bool:
+    """Whether all ranks should leave at once: starting again would only fail again."""
+    final = world.rank == 0 and link.begin(_newest_step(run)) is not None
+    return bool(world.sum_(torch.tensor(int(final), device=world.device)))
+
+
+def _fed(options: RayOptions, steps: range, link: Link, world: World) -> Iterator[Batch]:
+    """This rank's batches. Ray makes the dataset when rank 0 asks for its shard, and must know by then from where."""
+    if world.rank == 0:
+        link.plan(steps)
+    return train_shard(options, steps).batches()
+
+
+class _Stop(StopRequest):
+    """Wishes of the driver; and checkpoints, just in time, when Ray says that a machine of the run is taken away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._notice: Any = None
+        self._save_at = 0.0
+
+    def take_checkpoint_wish(self) -> bool:
+        """Asked at each step. What one rank knows the loop tells all, so that all of them save the same step."""
+        notice = _preemption_notice()
+        if notice is not None and (notice != self._notice or time.time() >= self._save_at):
+            self._notice = notice
+            self._save_at = next_save(time.time(), (notice.deadline_ms or 0) / 1000)
+            self.wish_checkpoint()
+        return super().take_checkpoint_wish()
+
+
+def next_save(now: float, deadline: float) -> float:
+    """When to save again before a machine goes: once half of the time left has passed, again and again, so that what
+    is done in vain is short. `deadline`: 0 where it is not known."""
+    left = deadline - now
+    return now + left / 2 if left > _SHORT_NOTICE_SECONDS else math.inf
+
+
+def _preemption_notice() -> Any:
+    """What Ray's watcher has told this worker. The public `get_preemption_info` asks all ranks and makes them wait."""
+    from ray.train.v2._internal.execution.context import get_train_context
+
+    return get_train_context().preemption_context.preemption_info
+
+
+class _Teller:
+    """A sink on rank 0 that tells the driver how it goes; what is judged and summed up lies in the run."""
+
+    def __init__(self, link: Link) -> None:
+        self._link, self._told = link, 0.0
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Not each: the driver shows a few per second."""
+        if time.monotonic() - self._told > _TELL_SECONDS:
+            self._told = time.monotonic()
+            self._link.tell(row)
+
+    def judged(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Shown like a row."""
+        self._link.tell_judged(step, metrics)
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """The driver gets it as the result."""
+
+
+def _report(step: int, metrics: Mapping[str, float]) -> None:
+    """Tell Ray Train of a checkpoint, on all ranks: it keeps a pointer, for its own views and for sweeps."""
+    told = {"step": step, **metrics}
+    if ray.train.get_context().get_world_rank() != 0:
+        ray.train.report(told)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / POINTER).write_text(json.dumps({"step": step}))
+        ray.train.report(told, checkpoint=ray.train.Checkpoint.from_directory(folder))

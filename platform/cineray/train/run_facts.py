@@ -1,0 +1,98 @@
+"""What a run was made with: versions of packages, the commit of the code, the command, the machine. Plain values out.
+
+For a record that others read: no environment variables, and addresses in the command without what may be a secret.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PACKAGES = ("cineray", "torch", "torchcodec", "av", "ray", "pylance", "numpy", "pyarrow", "safetensors", "wandb")
+
+_SECRET = re.compile(r"(?i)^((?:--?)?(?:[\w.-]*[._-])?(?:apikey|key|token|secret|password))(=.*)?$")
+_USER_IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")
+_QUERY_OF_ADDRESS = re.compile(r"(https?://[^\s?]+)\?\S+")
+
+
+def software() -> dict[str, str]:
+    """Package -> version, of those that shape a result; Python too."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit_of(folder: str | Path) -> dict[str, Any] | None:
+    """The git commit that a folder is at, and whether its files differ from it; None where there is no git."""
+    git = ("git", "-C", str(folder))
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+        changes = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": head.stdout.strip(), "changed_files": len(changes.stdout.splitlines())}
+
+
+def code_commit() -> dict[str, Any] | None:
+    """The commit of this package's own checkout; None when it was installed from a wheel."""
+    own = Path(__file__).resolve().parents[1]
+    return None if "site-packages" in own.parts else commit_of(own)
+
+
+def command_line(arguments: Sequence[str] | None = None) -> list[str]:
+    """The command as it was given, with secrets blotted out: values of --token and the like, users in addresses."""
+    shown, blot = [], False
+    for argument in list(sys.argv if arguments is None else arguments):
+        secret = _SECRET.match(argument)
+        if blot:
+            shown.append("***")
+        elif secret and secret[2]:
+            shown.append(f"{secret[1]}=***")
+        else:
+            shown.append(_QUERY_OF_ADDRESS.sub(r"\1?***", _USER_IN_ADDRESS.sub("***@", argument)))
+        blot = secret is not None and argument.startswith("--") and not secret[2] and not blot
+    return shown
+
+
+def machine() -> dict[str, Any]:
+    """This host: name, processor, cores that may be used, memory, GPUs if torch is loaded and sees some."""
+    facts: dict[str, Any] = {
+        "host": socket.gethostname(),
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        facts["gpus"] = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+        facts["cuda"] = torch.version.cuda
+    return facts
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
