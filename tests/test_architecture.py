@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     **{name: frozenset((*BASE, "models")) for name in NETS},
     **{name: frozenset((*BASE, *STATIONS, *JOINS, *NETS, "train")) for name in JUDGES},
     **{name: frozenset((*BASE, *STATIONS, *JOINS, *NETS, *JUDGES)) for name in TOP},
-    "testing": frozenset(BASE + STATIONS),
+    "testing": frozenset(BASE + STATIONS + NETS),
     "__main__": frozenset({"cli"}),
     "cli": frozenset((*BASE, *STATIONS, *JOINS, *NETS, *JUDGES, *TOP, "testing")),
 }

@@ -50,6 +50,10 @@ class PlaceChanged(PlaceError):
         super().__init__(message, reason="changed")
 
 
+class MediaUnavailable(PlaceError):
+    """Clips that a batch needs cannot be had now, for a reason that may pass; no other clip may stand in for that."""
+
+
 class LakeError(CinerayError):
     """A lake or one of its versions is missing, broken, or of a format that this code does not read."""
 

@@ -315,6 +315,19 @@ class Substitution:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredLatents:
+    """Latents of a batch's clips that a store had: what an autoencoder once made of them, so nobody decodes them again.
+
+    C channels, T frames, H x W places of the latent.
+    """
+
+    values_BCTHW: npt.NDArray[Any]
+    """float32, or the bits of bfloat16 as uint16; zeros where the store had none."""
+    is_here_B: npt.NDArray[np.bool_]
+    """For which clips it had one. The others have pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
     """One step's clips for one rank (or for all): one contiguous array per field, slots in order.
 
@@ -335,3 +348,5 @@ class Batch:
     specs: tuple[ClipSpec, ...]
     substitutions: tuple[Substitution, ...] = ()
     frames_decoded: int = 0
+    latents: StoredLatents | None = None
+    """What a store of latents had. Then `frames_BTHWC` holds only the clips that it had not, in order; maybe none."""
