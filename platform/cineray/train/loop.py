@@ -27,10 +27,10 @@ from cineray.train.config import LearningJob
 from cineray.train.inputs import Inputs, micro_batches
 from cineray.train.learner import Learner
 from cineray.train.parallel import World
-from cineray.train.step import Stepped, computing, learn
+from cineray.train.step import computing, learn
 from cineray.train.stop import StopRequest
 from cineray.train.task import TrainTask
-from cineray.train.transfer import Arrived, arriving
+from cineray.train.transfer import Arrived, Reading, arriving
 
 Batches = Callable[[range], Iterator[Batch]]
 """This process's share of the batches of some steps, in order."""
@@ -133,14 +133,14 @@ class TrainResult:
     """Why it ended early: the name of a signal, or what somebody wished; empty when all steps are done."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Pending:
-    """A step whose sums are still on the device."""
+    """A step whose figures are still on their way from the device."""
 
-    step: int
     batch: Batch
-    sums: Tensor
-    stepped: Stepped
+    lr: float
+    reading: Reading
+    """The gradient's norm, the losses of this process's clips, then the sums over all processes."""
 
 
 class Loop:
@@ -202,7 +202,8 @@ class Loop:
         with self._recorder.phase("compute"):
             stepped = learn(self.learner, self.task, arrived.parts, step=batch.step, global_size=batch.global_size)
             sums = self.world.sum_(self._sums(batch, stepped.losses_B))
-        self._pending.append(_Pending(batch.step, batch, sums, stepped))
+            own = torch.cat([stepped.grad_norm.reshape(1), stepped.losses_B]).to(sums)
+            self._pending.append(_Pending(batch, stepped.lr, Reading(torch.cat([own, sums]))))
 
     def _sums(self, batch: Batch, losses_B: Tensor) -> Tensor:
         """What is added up over the processes; wishes too, so that all hear of them at the same step."""
@@ -230,13 +231,15 @@ class Loop:
 
     def _facts(self, done: _Pending) -> tuple[StepFacts, bool, bool]:
         batch, size = done.batch, done.batch.global_size
-        loss, stop, save, substituted, decoded, real_frames, shown, *clips = done.sums.tolist()
+        grad_norm, *rest = done.reading.numbers()
+        losses, sums = rest[: len(batch.specs)], rest[len(batch.specs) :]
+        loss, stop, save, substituted, decoded, real_frames, shown, *clips = sums
         frames, height, width = batch.frames_BTHWC.shape[1:4]
         facts = StepFacts(
-            step=done.step,
+            step=batch.step,
             loss=loss / size,
-            grad_norm=float(done.stepped.grad_norm),
-            lr=done.stepped.lr,
+            grad_norm=grad_norm,
+            lr=done.lr,
             epoch=batch.specs[0].epoch,
             clips=size,
             frames=int(real_frames),
@@ -245,7 +248,7 @@ class Loop:
             padding_fraction=1 - shown / size,
             substituted=int(substituted),
             frames_decoded=int(decoded),
-            losses=tuple(done.stepped.losses_B.tolist()),
+            losses=tuple(losses),
             clips_digest=clips_digest(clips),
         )
         return facts, stop > 0, save > 0

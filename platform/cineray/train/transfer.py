@@ -119,3 +119,26 @@ def _drain(ready: queue.Queue[_Copied | BaseException | None]) -> None:
             ready.get_nowait()
     except queue.Empty:
         return
+
+
+class Reading:
+    """Numbers on their way from the device: on their way at once, read when they are wanted.
+
+    Asking a GPU for a number waits for all that it was given by then, the next step too. So the copy is queued right
+    behind the step that made them, into pinned memory, and only this copy is waited for.
+    """
+
+    def __init__(self, values_N: Tensor) -> None:
+        self._event: torch.cuda.Event | None = None
+        self._values_N = values_N
+        if values_N.device.type == "cuda":
+            self._values_N = torch.empty(values_N.shape, dtype=values_N.dtype, pin_memory=True)
+            self._values_N.copy_(values_N, non_blocking=True)
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record()
+
+    def numbers(self) -> list[float]:
+        """They have come."""
+        if self._event is not None:
+            self._event.synchronize()
+        return [float(value) for value in self._values_N.tolist()]
