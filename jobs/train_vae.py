@@ -1,24 +1,27 @@
 """A small video autoencoder over the moving shapes: what latent runs build on, judged before they may.
 
-Purpose: the smallest `vae_lite` worth having, and the pattern for larger ones. 9 frames of 64 px at 12 frames per second
+Purpose: the smallest `vae_lite` worth having, and the pattern for larger ones. 9 frames of 64 px, 12 frames per second,
 become 8 x 3 x 8 x 8 numbers. Hardware: two CPU cores, 2 GB. Needs the demo's shapes, best many of them:
 
     cineray demo --out demo-out --videos 400
     cineray train jobs/train_vae.py
 
-The run's folder then holds `autoencoder.safetensors`, with its held-out figures: `--set autoencoder.kind=vae_lite --set
-autoencoder.path=...` of a training job takes it, if they pass that job's gate. For real videos at 128 px: --set
-shape.width=128 --set shape.blocks=3 --set recipe.frame.height=128 --set recipe.frame.width=128 --set precision=bf16, on
-a GPU, some 50,000 steps of 64 clips.
+The run's folder then holds `autoencoder.safetensors`, with its held-out figures. A training job takes it by `--set
+autoencoder.kind=vae_lite --set autoencoder.path=...` if they pass that job's gate; shapes with sharp edges, five pixels
+further in each frame, come back a little smoother than they are: allow for that on purpose, with `--set
+autoencoder.gate.most_flicker_error=0.25`. For real videos at 128 px, on a GPU: --set shape.width=128 --set
+shape.blocks=3 --set recipe.frame.height=128 --set recipe.frame.width=128 --set recipe.batch_size=64 --set
+precision=bf16 --set steps=50000.
 
-Last known result: @VAE@
+Last known result: 28.6 dB PSNR, 25.6 dB temporal PSNR and 0.76 of the real flicker on 64 held-out clips of 200 videos,
+after 224 s on one busy core (0.29 million weights); 30.6 dB, 27.7 dB and 0.83 with shape.width=64 and 1500 steps,
+after 560 s.
 """
 
 from cineray.feed import FeedConfig
-from cineray.models.autoencoder_config import VaeLiteShape
+from cineray.models import VaeLiteShape
 from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
-from cineray.train.config import CheckpointConfig, EmaConfig, OptimiserConfig, ValidationConfig
-from cineray.train.vae_config import TrainVaeJob
+from cineray.train import CheckpointConfig, EmaConfig, OptimiserConfig, TrainVaeJob, ValidationConfig
 
 
 def job() -> TrainVaeJob:

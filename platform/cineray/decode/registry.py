@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import cast
 
-from cineray.decode.options import DecoderName
+from cineray.decode.options import DecoderName, decoder_name
 from cineray.decode.seam import FrameDecoder
 from cineray.decode.visit_file import VisitFile
 from cineray.errors import UsageError
@@ -23,12 +23,10 @@ DECODERS: dict[str, str] = {
 }
 """name -> module:class, imported when first used: torchcodec needs torch, which is slow and large."""
 
-AUTO = "pyav"
-
 
 def decoder_for(name: DecoderName, _video: IndexedVideo | None = None) -> str:
     """The registry's name of the decoder that decodes this video."""
-    chosen = AUTO if name == "auto" else name
+    chosen = decoder_name(name)
     if chosen not in DECODERS:
         raise UsageError(f"decoder is {name!r}; wanted one of auto, {', '.join(DECODERS)}")
     return chosen

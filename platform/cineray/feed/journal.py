@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import blake3
 
@@ -83,7 +83,8 @@ class Journal:
             os.remove(path)  # it came to an end of its own
             raise
         # Not in a `finally`: an error that nobody has thought of leaves the marker, and the next attempt is careful.
-        os.remove(path)
+        with suppress(FileNotFoundError):  # two that fill one store of latents at once share a journal
+            os.remove(path)
 
     def _exists(self) -> bool:
         return is_remote(self.uri) or os.path.isdir(join_uri(self.uri, "verdicts"))

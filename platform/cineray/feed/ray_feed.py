@@ -162,6 +162,7 @@ def _set(context: Any, options: RayOptions) -> None:
     context.target_max_block_size = 1  # listed rows leave one by one; a single row cannot be cut
     context.max_errored_blocks = 0  # a dropped block would move all later ranks
     context.execution_no_progress_timeout_s = -1  # a trainer that validates for an hour is healthy; we watch ourselves
+    context.memory_usage_poll_interval_s = None  # or a thread in each task adds up its worker's pages every second
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options = ray.data.ExecutionOptions(

@@ -90,7 +90,7 @@ class FeedSpec:
 
     def _opened(self) -> Supply:
         catalogs = open_catalogs(self.recipe)
-        plan = Plan(catalogs, self.recipe, self.seed)
+        plan = Plan(catalogs, self.recipe, self.seed, decoding=self.decode.identity)
         return Supply(
             plan=plan,
             catalogs=catalogs,

@@ -33,9 +33,7 @@ def pack(batches: Sequence[Batch], frames: npt.NDArray[np.uint8] | None = None) 
     arrays = {name: np.concatenate([getattr(batch, name).ravel() for batch in batches]) for name in ARRAYS[1:]}
     if frames is None:
         frames = np.concatenate([batch.frames_BTHWC.ravel() for batch in batches])
-    meta = [
-        _meta(batch) | {"shape": batch.frames_BTHWC.shape[:4], "latents": _latents_meta(batch)} for batch in batches
-    ]
+    meta = [_meta(batch) for batch in batches]
     stored = [batch.latents.values_BCTHW for batch in batches if batch.latents is not None]
     if stored:
         arrays[LATENTS] = np.concatenate([np.ascontiguousarray(values).view(np.uint8).ravel() for values in stored])

@@ -14,6 +14,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cineray.models.autoencoder import Autoencoder, PixelAutoencoder, load_autoencoder
+    from cineray.models.autoencoder_config import (
+        AutoencoderConfig,
+        DiffusersVaeConfig,
+        GateLimits,
+        PixelsConfig,
+        VaeLiteConfig,
+        VaeLiteShape,
+    )
     from cineray.models.base import VideoModel, weights_hash
     from cineray.models.conditioning import Conditioning
     from cineray.models.configs import Image2VideoConfig, ModelConfig, StDiTConfig, TextConfig, UNet3dConfig
@@ -21,21 +30,35 @@ if TYPE_CHECKING:
     from cineray.models.text import CaptionEncoder, TextEncoder
 
 __all__ = [
+    "Autoencoder",
+    "AutoencoderConfig",
     "CaptionEncoder",
     "Conditioning",
+    "DiffusersVaeConfig",
+    "GateLimits",
     "Image2VideoConfig",
     "ModelConfig",
+    "PixelAutoencoder",
+    "PixelsConfig",
     "StDiTConfig",
     "TextConfig",
     "TextEncoder",
     "UNet3dConfig",
+    "VaeLiteConfig",
+    "VaeLiteShape",
     "VideoModel",
     "build_model",
     "build_text",
+    "load_autoencoder",
     "weights_hash",
 ]
 
 _HOME = {
+    "autoencoder": ("Autoencoder", "PixelAutoencoder", "load_autoencoder"),
+    "autoencoder_config": (
+        *("AutoencoderConfig", "DiffusersVaeConfig", "GateLimits"),
+        *("PixelsConfig", "VaeLiteConfig", "VaeLiteShape"),
+    ),
     "base": ("VideoModel", "weights_hash"),
     "conditioning": ("Conditioning",),
     "configs": ("Image2VideoConfig", "ModelConfig", "StDiTConfig", "TextConfig", "UNet3dConfig"),

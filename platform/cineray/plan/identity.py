@@ -26,6 +26,8 @@ class PlanIdentity:
     recipe: Mapping[str, Any]
     """`Recipe.shaping()`."""
     seed: int
+    decoding: str = ""
+    """How clips become pixels, where that is not the usual way: `decoder=torchcodec`. Nothing is said of the usual."""
     plan_format: int = PLAN_FORMAT
 
     @property
@@ -36,12 +38,13 @@ class PlanIdentity:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint's JSON."""
-        return {
+        told = {
             "plan_format": self.plan_format,
             "catalogs": list(self.catalogs),
             "recipe": dict(self.recipe),
             "seed": self.seed,
         }
+        return told | ({"decoding": self.decoding} if self.decoding else {})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PlanIdentity:
@@ -51,6 +54,7 @@ class PlanIdentity:
             catalogs=tuple(values["catalogs"]),
             recipe=values["recipe"],
             seed=values["seed"],
+            decoding=values.get("decoding", ""),
         )
 
 

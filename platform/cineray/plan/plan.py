@@ -56,9 +56,10 @@ class Window:
 
 
 class Plan:
-    """The batches of one recipe over these catalogs, one per dataset of the recipe."""
+    """The batches of one recipe over these catalogs, one per dataset of the recipe. `decoding` is not read, but part of
+    the plan's identity."""
 
-    def __init__(self, catalogs: Sequence[Catalog], recipe: Recipe, seed: int) -> None:
+    def __init__(self, catalogs: Sequence[Catalog], recipe: Recipe, seed: int, *, decoding: str = "") -> None:
         if len(catalogs) != len(recipe.datasets):
             raise UsageError(
                 f"the recipe has {len(recipe.datasets)} datasets but {len(catalogs)} catalogs are given; each needs one"
@@ -66,6 +67,7 @@ class Plan:
         self.catalogs = tuple(catalogs)
         self.recipe = recipe
         self.seed = seed
+        self.decoding = decoding
         self.eligible: tuple[Eligible, ...] = tuple(
             catalog.eligible(Rule(recipe, number)) for number, catalog in enumerate(self.catalogs)
         )
@@ -192,7 +194,7 @@ class Plan:
     def identity(self) -> PlanIdentity:
         """Everything that the batches follow from."""
         catalogs = tuple(catalog.fingerprint for catalog in self.catalogs)
-        return PlanIdentity(catalogs=catalogs, recipe=self.recipe.shaping(), seed=self.seed)
+        return PlanIdentity(catalogs=catalogs, recipe=self.recipe.shaping(), seed=self.seed, decoding=self.decoding)
 
     @property
     def fingerprint(self) -> str:

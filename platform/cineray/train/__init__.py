@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cineray.train.latents_config import LatentsConfig
     from cineray.train.local_run import run_local
     from cineray.train.run_folder import Attempt, RunFolder, is_run, new_run_uri
+    from cineray.train.vae_config import TrainVaeJob
 
 _HOME = {
     "checkpoint": ("Checkpoints",),
@@ -41,6 +42,7 @@ _HOME = {
     "latents_config": ("LatentsConfig",),
     "local_run": ("run_local",),
     "run_folder": ("Attempt", "RunFolder", "is_run", "new_run_uri"),
+    "vae_config": ("TrainVaeJob",),
 }
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "RunFolder",
     "TrackingConfig",
     "TrainJob",
+    "TrainVaeJob",
     "ValidationConfig",
     "is_run",
     "new_run_uri",

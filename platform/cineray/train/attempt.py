@@ -81,7 +81,8 @@ def attempt_run(
         _raise_if_stopped(run, result)
     summary = {"run": run.uri, **recorder.summary, "metrics": result.metrics}
     if latents.encoder is not None and world.rank == 0:
-        summary["latents"] = latents.told(last_of_each_step(read_all_rows(run.folder("ledger"))))
+        rows = last_of_each_step(read_all_rows(run.folder("ledger")))
+        summary["latents"] = latents.told(rows, run.spec().open().plan, world=world.size)
     return summary
 
 

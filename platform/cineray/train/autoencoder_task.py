@@ -78,13 +78,14 @@ class AutoencoderTask:
 
     # ---- judging -----------------------------------------------------------------------------------------------------
 
+    @torch.no_grad()
     def validate(self, model: nn.Module, step: int) -> dict[str, float]:  # noqa: ARG002
         """Figures of held-out clips; stores the statistics in the model, and exports it with them."""
         core = core_of(model)
         channels = core.channels
         sums = torch.zeros(_Judged.FIGURES + 2 * channels + 1, dtype=torch.float64, device=self.world.device)
         for inputs in self._clips():
-            sums += _Judged(core, inputs.to(self.world.device)).sums()
+            sums += _Judged(model, inputs.to(self.world.device)).sums()
         judged = self.world.sum_(sums).cpu()
         clips, loss, psnr, temporal, *flickers = judged[: _Judged.FIGURES].tolist()
         mean_C, std_C = _moments(judged[_Judged.FIGURES :], channels)
@@ -150,13 +151,16 @@ class _Judged:
 
     FIGURES = 8
 
-    def __init__(self, core: VaeLite, inputs: Inputs) -> None:
+    def __init__(self, model: nn.Module, inputs: Inputs) -> None:
         self.weight_B = inputs.weight_B.double()
         self.real_BT = inputs.frame_is_real_BT
         self.x_BCTHW = _pixels(inputs)
-        self.mean_BCTHW = core.posterior(self.x_BCTHW).mean_BCTHW
-        again = core.pixels(self.mean_BCTHW)[:, :, : self.x_BCTHW.shape[2]]
-        self.again_BCTHW = again.float().clamp(-1, 1)
+        core = core_of(model)
+        clips, _, frames, height, width = self.x_BCTHW.shape
+        no_noise_BCTHW = self.x_BCTHW.new_zeros(clips, *core.latent_shape((frames, height, width)))
+        # The whole model is called, for where weights are shared out, that is what gathers them.
+        made: tuple[Tensor, Posterior] = model(self.x_BCTHW, no_noise_BCTHW)
+        self.again_BCTHW, self.mean_BCTHW = made[0].float().clamp(-1, 1), made[1].mean_BCTHW
         self.latent_real_BT = core.latent_is_real(self.real_BT)
 
     def sums(self) -> Tensor:
@@ -178,7 +182,8 @@ def _moments(sums: Tensor, channels: int) -> tuple[Tensor, Tensor]:
     sum_C, square_C, places = sums[:channels], sums[channels : 2 * channels], sums[-1].clamp_min(1)
     mean_C = sum_C / places
     std_C = (square_C / places - mean_C.square()).clamp_min(0).sqrt()
-    return mean_C.float(), std_C.clamp_min(_LEAST_STD_SHARE * float(std_C.max()) or 1.0).float()
+    largest = float(std_C.max()) or 1.0
+    return mean_C.float(), std_C.clamp_min(_LEAST_STD_SHARE * largest).float()
 
 
 def _pixels(inputs: Inputs) -> Tensor:

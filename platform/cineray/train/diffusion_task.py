@@ -20,7 +20,7 @@ from cineray.diffusion.noise import Purpose, normal, uniform
 from cineray.diffusion.timesteps import draw
 from cineray.errors import UsageError
 from cineray.models import Conditioning, build_model, build_text
-from cineray.models.autoencoder import Autoencoder, load_autoencoder
+from cineray.models.autoencoder import Autoencoder, PixelAutoencoder, load_autoencoder
 from cineray.models.configs import Image2VideoConfig, StDiTConfig
 from cineray.records import Batch
 from cineray.train.config import TrainJob
@@ -102,7 +102,7 @@ class DiffusionTask:
 
     def _moments(self, inputs: Inputs, world: World) -> tuple[Tensor, Tensor]:
         """Over the real frames of all processes. Of pixels it is exact, so alike for any number of processes."""
-        if inputs.frames_BTHWC is not None and self.autoencoder.content_hash == "pixels":
+        if inputs.frames_BTHWC is not None and isinstance(self.autoencoder, PixelAutoencoder):
             values_NC = inputs.frames_BTHWC[inputs.frame_is_real_BT].flatten(0, 2).to(torch.int64)
             scale, zero = 127.5, -1.0
         else:
@@ -131,7 +131,7 @@ class DiffusionTask:
         if inputs.latents_BCTHW is not None:
             return inputs.latents_BCTHW.float(), seconds_BT, real_BT
         assert inputs.frames_BTHWC is not None
-        if self.autoencoder.content_hash == "pixels":
+        if isinstance(self.autoencoder, PixelAutoencoder):
             x_BCTHW = rearrange(inputs.frames_BTHWC, "b t h w c -> b c t h w").float() / 127.5 - 1
             return x_BCTHW, seconds_BT, real_BT
         return self.encoder.encode(inputs.frames_BTHWC).float(), seconds_BT, real_BT

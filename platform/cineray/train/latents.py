@@ -74,7 +74,11 @@ class LatentEncoder:
         if frames_BTHWC.device != self._device:
             self.autoencoder.to(frames_BTHWC.device)
             self._device = frames_BTHWC.device
-        with self._timed(), _same_kernels(self._device, compute_for(self.config, self._device)):
+        # Its own precision, whatever the training around it computes in.
+        autocast = torch.autocast(
+            self._device.type, torch.bfloat16, enabled=compute_for(self.config, self._device) == "bf16"
+        )
+        with self._timed(), autocast:
             groups = torch.split(frames_BTHWC, self.config.clips_at_once)
             return torch.cat([self._group(group) for group in groups])
 
@@ -117,20 +121,6 @@ class LatentEncoder:
         return self._seconds
 
 
-@contextmanager
-def _same_kernels(device: torch.device, compute: str) -> Iterator[None]:
-    """Whatever the run around it computes in."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=compute == "bf16")
-    convolutions = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-    try:
-        with autocast, convolutions:
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
 class KeptLatents:
     """The latents of batches, from the store where it has them; what it has not is encoded and added."""
 
@@ -141,6 +131,11 @@ class KeptLatents:
         self.encoded: dict[int, int] = {}
         self.found: dict[int, int] = {}
         """Step -> clips."""
+
+    def counts(self) -> dict[str, float]:
+        """Clips encoded and found so far."""
+        encoded, found = sum(self.encoded.values()), sum(self.found.values())
+        return {"encoded": encoded, "found": found, "hit_rate": found / max(1, encoded + found)}
 
     def batches(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The same batches, their latents complete and without pixels. What is not written yet is at the end."""

@@ -48,12 +48,13 @@ class LatentsWork:
     """One process's means to fill the store of a definite job."""
 
     def __init__(self, job: TrainJob, spec: FeedSpec, *, device: torch.device, compute: str) -> None:
+        _settle_as_trainers_do(job, device)
         job = with_compute(job, compute)
         self.store = open_store(job, device)
         self._kept = KeptLatents(LatentEncoder(load_autoencoder(job.autoencoder), job.latents), self.store, device)
         # What is found is not even decoded: a task that was killed and runs again does only what is left. And what
         # killed a worker is written down beside the store, so that it does not kill the next one.
-        journal = join_uri(self.store.uri, "journal")
+        journal = join_uri(self.store.uri, "journal", spec.fingerprint[:16])
         self.supply = replace(spec, latents=self.store.spec, journal=journal).open()
 
     def make(self, some: Iterable[range], *, careful: bool = False) -> Made:
@@ -77,6 +78,14 @@ class LatentsWork:
         made.encode_seconds = self._kept.encoder.seconds() - before
         made.seconds = time.perf_counter() - began
         return made
+
+
+def _settle_as_trainers_do(job: TrainJob, device: torch.device) -> None:
+    """What a process decides for all of its kernels is decided here as in a trainer (`setup.py`): they round alike."""
+    if job.deterministic:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
 
 
 def with_compute(job: TrainJob, compute: str) -> TrainJob:

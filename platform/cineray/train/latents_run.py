@@ -4,14 +4,14 @@
     batches   ->  `RunLatents`  the same batches, their latents complete; `online` leaves that to the task
     rows      ->  `told`        what encoding cost, and from how many epochs on it pays to do it once
 
-It pays from encode cost / (step with encoding - step without) epochs on, each of them per step, as this run measured.
+It pays from (cost of making them before) / (step with encoding - step without) epochs on, all of them per step.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -117,55 +117,66 @@ class RunLatents:
 
         return passed
 
-    def told(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Facts for the end of the run, from its ledger's rows; nothing where it learns pixels."""
+    def told(self, rows: Sequence[Mapping[str, Any]], plan: Plan, *, world: int = 1) -> dict[str, Any]:
+        """Facts for the end of the run, from its ledger's rows; nothing where it learns pixels. Seconds are one
+        process's: its share of each step."""
         if self.encoder is None or not isinstance(self._job, TrainJob):
             return {}
-        if self._kept is None:
-            return _online(self.encoder, rows)
-        return _kept(self._job.latents.mode, self._kept, rows)
+        seen = _online(self.encoder, rows) if self._kept is None else _kept(self._kept, rows)
+        if math.isnan(seen.make_s):
+            cost = plan.cost()
+            seen = replace(
+                seen, make_s=seen.encode_s + cost.decode_cpu_seconds_per_epoch / cost.steps_per_epoch / world
+            )
+        counts = {} if self._kept is None else self._kept.counts()
+        return {"mode": self._job.latents.mode, **counts, **asdict(seen), **_break_even(seen)}
 
 
-def _online(encoder: LatentEncoder, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Without a step that encodes nothing, one is estimated: the same step less what encoding took."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Seconds per step."""
+
+    encode_s: float
+    make_s: float
+    """Of making its latents before the run: decoding and encoding; no number where nobody has noted it."""
+    online_step_s: float
+    cached_step_s: float
+    measured: bool
+    """Both kinds of step were there to measure; else one is the other with, or without, what encoding takes."""
+
+
+def _online(encoder: LatentEncoder, rows: Sequence[Mapping[str, Any]]) -> _Seen:
+    """All steps encode; without that, they would neither encode nor wait for pixels."""
     encode_s = encoder.seconds() / max(1, encoder.calls)
     online_s = _typical([float(row["step_s"]) for row in rows])
-    facts = {"mode": "online", "encode_s": encode_s, "online_step_s": online_s, "cached_step_s": online_s - encode_s}
-    return facts | _break_even(encode_s, online_s, online_s - encode_s, "estimated")
+    wait_s = _typical([float(row["data_wait_s"]) for row in rows])
+    return _Seen(encode_s, math.nan, online_s, online_s - encode_s - wait_s, measured=False)
 
 
-def _kept(mode: str, kept: KeptLatents, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _kept(kept: KeptLatents, rows: Sequence[Mapping[str, Any]]) -> _Seen:
     """Steps of both kinds, as far as the run had them."""
     seconds = {int(row["step"]): float(row["step_s"]) for row in rows}
-    with_encoding = [seconds[step] for step, clips in kept.encoded.items() if clips and step in seconds]
-    without = [seconds[step] for step, clips in kept.encoded.items() if not clips and step in seconds]
-    encoded, found = sum(kept.encoded.values()), sum(kept.found.values())
-    clips_per_step = (encoded + found) / max(1, len(kept.encoded))
-    before = known_cost(kept.store)
+    encoding = [seconds[step] for step, clips in kept.encoded.items() if clips and step in seconds]
+    finding = [seconds[step] for step, clips in kept.encoded.items() if not clips and step in seconds]
+    encoded, steps = sum(kept.encoded.values()), max(1, len(kept.encoded))
+    clips_per_step = (encoded + sum(kept.found.values())) / steps
+    noted = known_cost(kept.store)
     encode_s = kept.encoder.seconds() / max(1, encoded) * clips_per_step
-    if not encoded and before.encoded:
-        encode_s = before.seconds / before.encoded * clips_per_step
-    cached_s = _typical(without)
-    # Whoever has all latents from the start has no step with encoding: it would take as much longer as that takes.
-    online_s = _typical(with_encoding) if with_encoding else cached_s + encode_s
-    facts = {
-        "mode": mode,
-        "encoded": encoded,
-        "found": found,
-        "hit_rate": found / max(1, encoded + found),
-        "encode_s": encode_s,
-        "online_step_s": online_s,
-        "cached_step_s": cached_s,
-    }
-    return facts | _break_even(encode_s, online_s, cached_s, "measured" if with_encoding and without else "estimated")
+    if not encoded and noted.encoded:
+        encode_s = noted.encode_seconds / noted.encoded * clips_per_step
+    make_s = noted.seconds / noted.encoded * clips_per_step if noted.encoded else math.nan
+    cached_s = _typical(finding) if finding else _typical(encoding) - encode_s
+    online_s = _typical(encoding) if encoding else cached_s + encode_s
+    return _Seen(encode_s, make_s, online_s, cached_s, measured=bool(encoding and finding))
 
 
-def _break_even(encode_s: float, online_s: float, cached_s: float, how: str) -> dict[str, Any]:
-    saved = online_s - cached_s
-    epochs = encode_s / saved if saved > 0 else math.inf
-    words = f"a step takes {online_s:.3g} s with encoding and {cached_s:.3g} s without"
+def _break_even(seen: _Seen) -> dict[str, Any]:
+    saved = seen.online_step_s - seen.cached_step_s
+    epochs = seen.make_s / saved if saved > 0 else math.inf
+    words = f"a step takes {seen.online_step_s:.3g} s with encoding and {seen.cached_step_s:.3g} s without"
     if math.isfinite(epochs):
-        words += f"; making latents before costs {encode_s:.3g} s a step, and pays from {epochs:.1f} epochs on ({how})"
+        how = "measured" if seen.measured else "estimated"
+        words += f" ({how}); latents made before cost {seen.make_s:.3g} s a step, and pay from {epochs:.1f} epochs on"
     elif not math.isnan(saved):
         words += ": keeping latents saves nothing here, something else bounds the step"
     return {"break_even_epochs": epochs if math.isfinite(epochs) else None, "sentence": words}

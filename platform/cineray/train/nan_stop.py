@@ -25,6 +25,11 @@ _MOST_LISTED = 20
 class LossNotFinite(CinerayError):
     """The loss or the gradient of a step is infinite or no number; the message names the clips."""
 
+    def __init__(self, message: str, *, clips: int = 0) -> None:
+        super().__init__(message)
+        self.clips = clips
+        """How many it names: of several ranks' errors, the one with the most tells the most."""
+
 
 def check_finite(run: RunFolder, facts: StepFacts, batch: Batch, *, rank: int = 0) -> None:
     """Raise LossNotFinite where loss or gradient of a step are not finite, after writing the clips down in the run."""
@@ -34,7 +39,7 @@ def check_finite(run: RunFolder, facts: StepFacts, batch: Batch, *, rank: int = 
     place = run.folder(f"not-finite/step-{facts.step:08d}-rank-{rank}.json")
     told = {"step": facts.step, "loss": str(facts.loss), "grad_norm": str(facts.grad_norm), "clips": clips}
     put_object(place, json.dumps(told, indent=1).encode())
-    raise LossNotFinite(_sentence(run, facts, clips, len(batch.specs), place))
+    raise LossNotFinite(_sentence(run, facts, clips, len(batch.specs), place), clips=len(clips))
 
 
 def suspects(facts: StepFacts, batch: Batch) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cineray.errors import CinerayError, FeedStalled, PlaceError
 from cineray.train.checkpoint_write import CheckpointFailed
+from cineray.train.nan_stop import LossNotFinite
 
 _LOOK_SECONDS = 0.5
 _MAY_PASS = (PlaceError, FeedStalled, CheckpointFailed)
@@ -34,6 +35,11 @@ def is_final(error: BaseException) -> bool:
     if isinstance(error, CheckpointFailed) and error.no_room:
         return True
     return isinstance(error, CinerayError) and not isinstance(error, _MAY_PASS)
+
+
+def _named(error: CinerayError | None) -> int:
+    """How many clips it blames: all ranks stop at a loss that is no number, and only some had its cause."""
+    return error.clips if isinstance(error, LossNotFinite) else 0
 
 
 @dataclass(slots=True)
@@ -79,11 +85,13 @@ class LinkState:
     def failed(self, text: str, final: CinerayError | None) -> None:
         """A rank has met an error, which may be the end."""
         self.last_error = text
-        self.final = self.final or final
+        if self.final is None or _named(final) > _named(self.final):
+            self.final = final
 
     def _give_up(self) -> None:
+        times = "once" if self.failures == 1 else f"{self.failures} times in a row"
         self.final = self.final or CinerayError(
-            f"the run failed {self.failures} times in a row without getting beyond step {max(self.furthest, 0)} "
+            f"the run failed {times} without getting beyond step {max(self.furthest, 0)} "
             f"(limits.failures_without_progress={self.most_failures}); the last time: {self.last_error}"
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cineray.decode import decode_visit
-from cineray.errors import TooManySubstitutions, UsageError
-from cineray.feed import FeedSpec, SubstitutionLimit, Supply, Task, local_batch, local_batches, make_batches, tasks_of
+from cineray.decode import DecodeOptions, decode_visit
+from cineray.errors import MediaUnavailable, TooManySubstitutions, UsageError
+from cineray.feed import (
+    FeedSpec,
+    SubstitutionLimit,
+    Supply,
+    Task,
+    local_batch,
+    local_batches,
+    make_batches,
+    tasks_of,
+    unavailable,
+)
 from cineray.feed import visits as visits_module
 from cineray.feed.visits import frames_bytes
+from cineray.ingest import EngineConfig, IngestConfig, ingest
+from cineray.plan import PlanIdentity, explain_difference
 from cineray.records import Batch
 
 SpecOf = Callable[..., FeedSpec]
@@ -146,22 +160,13 @@ def test_a_substitute_that_is_damaged_too_is_replaced_by_the_next(
     assert f"; then {second.clip_id} (" in found.detail
 
 
-def test_a_missing_and_a_changed_file_are_reasons_like_others(own_lake: Path, spec_of: SpecOf) -> None:
-    spec = spec_of(own_lake, max_substituted_fraction=1.0)
-    supply = opened(spec)
-    gone, changed = supply.plan.batch(0)[:2]
-    file_of(supply, gone.clip_number).unlink()
-    with file_of(supply, changed.clip_number).open("ab") as file:
-        file.write(b"more")
-    batch = local_batch(opened(spec), 0)
-    assert [(one.slot, one.reason) for one in batch.substitutions] == [(0, "missing"), (1, "changed")]
-
-
-def test_where_nothing_can_be_decoded_the_run_stops_with_the_reasons(own_lake: Path, spec_of: SpecOf) -> None:
+def test_where_nothing_can_be_decoded_the_run_stops_with_the_reasons(
+    own_lake: Path, spec_of: SpecOf, damage: Callable[[Path], None]
+) -> None:
     supply = opened(spec_of(own_lake, max_substituted_fraction=1.0))
     for path in own_lake.parent.glob("videos/**/*.mp4"):
-        path.unlink()
-    with pytest.raises(TooManySubstitutions, match=r"nor 16 substitutes could be decoded.*missing"):
+        damage(path)
+    with pytest.raises(TooManySubstitutions, match=r"nor 16 substitutes could be decoded"):
         local_batch(supply, 0)
 
 
@@ -188,8 +193,110 @@ def test_the_limit_counts_over_the_last_steps_only(spec_of: SpecOf) -> None:
         limit.check(bad)
 
 
-def test_another_plan_than_the_one_meant_is_refused(spec_of: SpecOf) -> None:
-    import dataclasses
+# ---- what cannot be had now ------------------------------------------------------------------------------------------
 
+
+def naps(monkeypatch: pytest.MonkeyPatch, during: Callable[[], object] = lambda: None) -> list[float]:
+    """The pauses that are made; they take no time, and `during` happens meanwhile."""
+    seen: list[float] = []
+    monkeypatch.setattr(unavailable.time, "sleep", lambda seconds: (seen.append(seconds), during()))
+    return seen
+
+
+@pytest.mark.parametrize("each", [1, 4])
+def test_a_file_that_comes_back_is_waited_for_and_nothing_is_replaced(
+    own_lake: Path, spec_of: SpecOf, digests: Digests, monkeypatch: pytest.MonkeyPatch, each: int
+) -> None:
+    spec = spec_of(own_lake, clips_per_visit=each)
+    expected = digests(local_batches(opened(spec), range(each)))
+    path = file_of(opened(spec), opened(spec).plan.batch(0)[3].clip_number)
+    away = path.rename(path.with_suffix(".away"))
+    pauses = naps(monkeypatch, during=lambda: len(pauses) == 2 and away.rename(path))
+
+    assert digests(local_batches(opened(spec), range(each))) == expected
+    assert [0.5 <= pauses[0] <= 1.5, 2 <= pauses[1] <= 6, len(pauses)] == [True, True, 2]
+
+
+def test_the_same_bytes_elsewhere_do_as_well(
+    own_lake: Path, spec_of: SpecOf, digests: Digests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(own_lake.parent / "videos", own_lake.parent / "videos" / "copies")
+    ingest(IngestConfig(source=str(own_lake.parent / "videos"), lake=str(own_lake)), EngineConfig(engine="local"))
+    spec = spec_of(own_lake)
+    supply = opened(spec)
+    expected = digests([local_batch(supply, 0)])
+    for clip in supply.plan.batch(0):
+        file_of(supply, clip.clip_number).unlink()
+    pauses = naps(monkeypatch)
+    assert digests([local_batch(supply, 0)]) == expected
+    assert len(pauses) == 1
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def changed(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"more")
+
+
+def unreadable(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(("happens", "reason"), [(gone, "missing"), (changed, "changed"), (unreadable, "unreadable")])
+def test_what_stays_away_stops_the_run_and_is_never_replaced(
+    own_lake: Path,
+    spec_of: SpecOf,
+    monkeypatch: pytest.MonkeyPatch,
+    happens: Callable[[Path], None],
+    reason: str,
+    tmp_path: Path,
+) -> None:
+    spec = spec_of(own_lake, max_substituted_fraction=1.0, journal=str(tmp_path / "journal"))
+    clip = opened(spec).plan.batch(1)[2]
+    path = file_of(opened(spec), clip.clip_number)
+    happens(path)
+    naps(monkeypatch)
+    told = rf"1 clips .* after 4 tries(.|\n)*step 1, slot 2: clip {clip.clip_id} \({reason}: .*{path.name}"
+    with pytest.raises(MediaUnavailable, match=told) as error:
+        list(local_batches(opened(spec), range(3)))
+    assert error.value.reason == reason
+    left = [path for path in (tmp_path / "journal").rglob("*") if path.is_file()]
+    assert left == [], "no verdict, and no marker of somebody who died"
+
+
+def test_a_visit_that_takes_too_long_twice_stops_the_run(spec_of: SpecOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    supply = dataclasses.replace(opened(spec_of()), decode=DecodeOptions(budget_seconds=1e-9))
+    pauses = naps(monkeypatch)
+    with pytest.raises(MediaUnavailable, match=r"6 clips .* after 2 tries(.|\n)*timed_out(.|\n)*budget_sec"):
+        local_batch(supply, 0)
+    assert len(pauses) == 1
+
+
+# ---- which plan is meant ---------------------------------------------------------------------------------------------
+
+
+def test_another_decoder_makes_another_plan_and_is_not_taken_for_the_one_that_was_meant(spec_of: SpecOf) -> None:
+    usual = spec_of()
+    other = dataclasses.replace(usual, decode=DecodeOptions(decoder="torchcodec"), fingerprint="")
+    identity = other.open().plan.identity
+    assert identity.fingerprint != usual.fingerprint
+    assert explain_difference(usual.open().plan.identity, identity) == 'decoding: (nothing) -> "decoder=torchcodec"'
+    assert PlanIdentity.from_dict(identity.to_dict()) == identity
+    with pytest.raises(UsageError, match="was meant"):
+        dataclasses.replace(other, fingerprint=usual.fingerprint).open()
+
+
+def test_what_changes_no_pixel_makes_no_other_plan(spec_of: SpecOf) -> None:
+    usual = spec_of()
+    patient = DecodeOptions(decoder="pyav", budget_seconds=999, keep_open=0, ahead=1)
+    assert dataclasses.replace(usual, decode=patient).open().plan.fingerprint == usual.fingerprint
+    careless = dataclasses.replace(usual, decode=DecodeOptions(verify="none"), fingerprint="")
+    assert careless.open().plan.identity.decoding == "verify=none"
+
+
+def test_another_plan_than_the_one_meant_is_refused(spec_of: SpecOf) -> None:
     with pytest.raises(UsageError, match="was meant"):
         dataclasses.replace(spec_of(), seed=8).open()

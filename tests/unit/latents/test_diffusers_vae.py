@@ -90,9 +90,7 @@ def test_a_saved_autoencoder_is_loaded_and_has_the_shapes_that_it_tells(
 
 
 @torch.no_grad()
-def test_an_image_autoencoder_sees_each_frame_by_itself_in_the_librarys_own_units(
-    library: Any, tmp_path: Path
-) -> None:
+def test_an_image_autoencoder_sees_each_frame_by_itself_in_the_librarys_own_units(library: Any, tmp_path: Path) -> None:
     theirs = saved(library, "AutoencoderKL", tmp_path)
     ours = load_diffusers_vae(str(tmp_path)).eval()
     x = torch.rand(2, 3, *CLIP) * 2 - 1

@@ -185,7 +185,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     [
         ({"psnr_db": 27.5}, r"PSNR is 27.50 dB; wanted at least 28"),
         ({"psnr_db": float("nan")}, r"PSNR is nan dB; wanted at least 28"),
-        ({"temporal_psnr_db": 20.0}, r"temporal PSNR is 20.00 dB; wanted at least 28"),
+        ({"temporal_psnr_db": 20.0}, r"temporal PSNR is 20.00 dB; wanted at least 25"),
         ({"flicker_ratio": 1.2}, r"flicker is 1.200 times .* wanted 0.95 to 1.05"),
     ],
 )

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from cineray.train import (
 )
 from cineray.train.ledger import read_ledger
 from cineray.train.resolve import resolved, training_spec, validation_spec
+from cineray.train.run_folder import RunSuperseded
 from cineray.train.stop import StopRequest
 
 
@@ -214,3 +216,30 @@ def test_nothing_to_hold_out_is_said_before_anything_is_computed(lake: str) -> N
     job = job_of(lake, recipe=recipe.model_copy(update={"datasets": (only,)}))
     with pytest.raises(UsageError, match=r"has 1 videos .*validation\.every_steps=0"):
         resolved(job)
+
+
+class SomebodyElse:
+    """Starts the run again, elsewhere, while its step 4 is under way."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        if row["step"] == 4:
+            RunFolder.open(str(self.run)).begin_attempt()
+
+    def judged(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def close(self, summary: Mapping[str, Any]) -> None: ...
+
+
+def test_a_run_that_is_started_again_elsewhere_is_left_to_the_newer_start(lake: str, tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    with pytest.raises(RunSuperseded, match=f"the run {place} was started again while attempt 1 was at work"):
+        run_local(job_of(lake), uri=str(place), sinks=[SomebodyElse(place)])
+    assert [path.name for path in sorted((place / "checkpoints").iterdir())] == ["00000003"]
+    (last,) = [event for event in RunFolder.open(str(place)).events() if event["event"] == "end"]
+    assert last["attempt"] == 1
+    assert last["reason"].startswith("failed: RunSuperseded")
+
+    assert run_local(job_of(lake), uri=str(place))["step"] == 8
