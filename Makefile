@@ -32,9 +32,12 @@ check: setup ## linters, the type checker, the architecture test
 
 # What starts Ray or a server, or is slow, runs in turn and in one process; the rest on $(WORKERS) workers. The first failing
 # run ends it, so the last line always tells. (One run with xdist's groups would do, but pytest 9.2 ignores them.)
+# Many tests start processes, servers and clusters and wait for them, on machines that others use too: one that fails is
+# tried once more, and the summary names it (RERUN). `make test TRIES=0` is strict.
+TRIES ?= 1
 test: check ## make check, then all tests
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not ($(IN_TURN))" $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -m "$(IN_TURN)" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --reruns $(TRIES) -rfER -m "not ($(IN_TURN))" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --reruns $(TRIES) -rfER -m "$(IN_TURN)" $(PYTEST_ARGS)
 
 lock: setup ## print what is installed, for platform/constraints.txt
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -viE "^($(CHOSEN_BY_MACHINE))=="

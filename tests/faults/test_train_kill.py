@@ -41,13 +41,12 @@ from cineray.train.run_folder import RunFolder
 pytest.importorskip("ray")
 from ray.cluster_utils import Cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1500)]
 STEPS = 20
-LONG = 240
+LONG = 500
 """Seconds within which anything happens on any machine; nothing waits for them to pass."""
 DRIVER = Path(__file__).with_name("train_driver.py")
 OF_RAY = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5"}
-OF_RAY |= {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10"}
 
 
 def until(true: Callable[[], Any], what: str) -> Any:
@@ -293,7 +292,7 @@ def test_what_another_try_would_meet_again_ends_a_run_and_leaves_it_whole(
 ) -> None:
     limits = LimitsConfig(failures_without_progress=1, no_step_seconds=100)
     _, _, here = trainers(), trainers(), place(limits=limits)
-    here.lay("3-0.impatient", "3-1.hang", "4-1.kill", "7-0.full", "8-1.poison")
+    here.lay("3-0.impatient", "3-1.hang", "4-1.kill", "7-0.full", "12-1.poison")
 
     said = ended(here.start(), code=1)
     assert "failed 2 times in a row without getting beyond step 0 (limits.failures_without_progress=1)" in said
@@ -310,9 +309,9 @@ def test_what_another_try_would_meet_again_ends_a_run_and_leaves_it_whole(
     said = ended(here.start(), code=1)
     assert here.worlds() == [2, 2, 2, 2], "nor does a loss"
     assert [event["step"] for event in here.run.events() if event["event"] == "restored"] == [5]
-    assert "the loss of step 8 is nan" in said
-    command = [sys.executable, "-m", "cineray", "batch", here.run.uri, "--step", "8", "--json"]
+    assert "the loss of step 12 is nan" in said
+    command = [sys.executable, "-m", "cineray", "batch", here.run.uri, "--step", "12", "--json"]
     shown = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     for number, clip in enumerate(shown["clips"]):
         assert (f"slot {number}: clip {clip['clip_id']}" in said) == (number >= 2), "those of rank 1"
-    as_planned(here, steps=10)
+    as_planned(here, steps=13)

@@ -69,6 +69,11 @@ def install(context: Any, bound: Bound) -> None:
     context.override_object_store_memory_limit_fraction = _RAY_DATA_SHARE  # without its budgets it would be a quarter
 
 
+def depth_of(*, at_work: int, rows_per_second: float, slow_task_seconds: float, world: int, most: int) -> int:
+    """How many rows ahead keep every core at work, and every rank supplied while one task is slow."""
+    return min(most, at_work + math.ceil(rows_per_second * slow_task_seconds) + world)
+
+
 class AheadPolicy(BackpressurePolicy):  # type: ignore[misc]
     """Lets the two operators of the feed run ahead by so much and no more; other operators run freely."""
 
@@ -107,8 +112,13 @@ class AheadPolicy(BackpressurePolicy):  # type: ignore[misc]
 
     def depth(self) -> int:
         """How many rows may be ahead."""
-        while_one_is_slow = math.ceil(self._rows_per_second() * self._slow_task_seconds())
-        return min(self.most_ahead(), self.most_at_work() + while_one_is_slow + self.bound.world)
+        return depth_of(
+            at_work=self.most_at_work(),
+            rows_per_second=self._rows_per_second(),
+            slow_task_seconds=self._slow_task_seconds(),
+            world=self.bound.world,
+            most=self.most_ahead(),
+        )
 
     def most_ahead(self) -> int:
         """What the bound of bytes holds beside the ranks' hands; one row always, or nothing would move."""

@@ -30,7 +30,9 @@ import ray
 import ray.data
 import ray.train
 import torch
+from ray.data._internal.cluster_autoscaler import get_or_create_autoscaling_coordinator
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.execution.callback import ControllerCallback
 
 from cineray.errors import CinerayError, Interrupted, UsageError
 from cineray.feed.ray_feed import DATASET, RayOptions, data_config, train_shard
@@ -52,7 +54,7 @@ POINTER = "pointer.json"
 """What Ray Train keeps of a checkpoint: which step's it is."""
 _LOOK_SECONDS = 0.5
 _TELL_SECONDS = 0.2
-_START_SECONDS = 30
+_START_SECONDS = 15
 """An elastic run waits so long for workers that a lost machine was to give, before it starts with fewer."""
 _NOBODY_SECONDS = 20.0
 """Workers show that they are there twice a second: when none has for so long, none is."""
@@ -101,7 +103,7 @@ def _trainer(job: LearningJob, run: RunFolder, link: Link) -> TorchTrainer:
             # The link decides when it is enough: a run on machines that come and go may fail often and still get on.
             failure_config=ray.train.FailureConfig(max_failures=-1),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
-            callbacks=[_Losses(link)],
+            callbacks=[_Losses(link), *([_FreshView()] if elastic else [])],
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
         ),
         datasets={DATASET: lambda: ray.data.range(1)},  # Ray Train asks for some; the plan is behind `data_config`
@@ -134,6 +136,20 @@ class _Losses(ray.train.UserCallback):  # type: ignore[misc]
         final = self._link.lost("; ".join(dead))
         if final is not None:
             raise final
+
+
+class _FreshView(ControllerCallback):  # type: ignore[misc]
+    """In Ray's controller: after a failure an elastic run counts the machines that are left, and not those that were.
+
+    Ray counts them every 20 s, and otherwise tries to start workers on a machine that is gone, again and again.
+    """
+
+    def before_controller_execute_failure_decision(self, failure_decision: Any) -> None:  # noqa: ARG002
+        """Called before workers are started again, and also when that has failed."""
+        try:
+            ray.get(get_or_create_autoscaling_coordinator().get_reserved_resources.remote("", True), timeout=5)
+        except ray.exceptions.RayError as error:
+            _log.warning("Ray's view of the cluster could not be renewed, a restart may take longer: %s", error)
 
 
 def _is_death(cause: Exception) -> bool:

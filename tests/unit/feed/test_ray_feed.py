@@ -18,12 +18,14 @@ import psutil
 import pytest
 
 from cineray.errors import FeedOrderError, FeedStalled, TooManySubstitutions, UsageError
-from cineray.feed import FeedSpec, local_batches
+from cineray.feed import DataJob, FeedConfig, FeedSpec, local_batches
+from cineray.feed.throughput import feed_rate
 from cineray.plan import BucketSpec, DatasetSpec, SamplingSpec
 from cineray.records import Batch
 
 ray = pytest.importorskip("ray")
 from cineray.feed import ray_feed, ray_shard  # noqa: E402
+from cineray.feed.ray_ahead import depth_of  # noqa: E402
 from cineray.feed.ray_feed import RayFeed, RayOptions, ray_batches  # noqa: E402
 from cineray.feed.ray_pull import RowPuller  # noqa: E402
 from cineray.feed.ray_shard import RayShard, spilled_bytes  # noqa: E402
@@ -277,6 +279,22 @@ def take(ranks: list[Iterator[Batch]], used: int) -> None:
     in_threads(ranks, lambda batches: next(batch for batch in batches if batch.step == used - 1))
 
 
+@pytest.mark.parametrize(
+    ("rows_per_second", "slow_task_seconds", "most", "depth"),
+    [
+        (0.0, 0.0, 100, 10 + 4),  # nothing measured yet: all cores, and one row for each rank
+        (2.0, 0.5, 100, 10 + 1 + 4),  # what the trainer uses up while a task takes half a second
+        (2.0, 30.0, 100, 10 + 60 + 4),  # a slow store: further ahead
+        (2.0, 300.0, 100, 100),  # but never more than the bytes allow
+    ],
+)
+def test_depth_follows_from_how_long_tasks_take(
+    rows_per_second: float, slow_task_seconds: float, most: int, depth: int
+) -> None:
+    told = {"rows_per_second": rows_per_second, "slow_task_seconds": slow_task_seconds, "most": most}
+    assert depth_of(at_work=10, world=4, **told) == depth  # type: ignore[arg-type]
+
+
 def test_no_more_tasks_run_at_once_than_were_asked_for(
     spec_of: SpecOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -350,6 +368,13 @@ def test_a_task_takes_as_many_windows_as_make_it_worth_its_while(spec_of: SpecOf
     assert RayFeed(RayOptions(spec=large, task_seconds=1000), range(9)).row_bytes() <= 64 << 20
 
 
+def test_a_job_of_this_driver_can_be_measured(spec_of: SpecOf) -> None:
+    job = DataJob(name="tiny", recipe=spec_of().recipe, seed=7, feed=FeedConfig(driver="ray", workers=2))
+    rate = feed_rate(job, spec_of(), cores=2, seconds=0.5)
+    assert (rate.clips % 6, rate.frames, rate.seconds >= 0.5) == (0, rate.clips * 8, True)
+    assert rate.startup_seconds > 0
+
+
 # ---- what is relied on -----------------------------------------------------------------------------------------------
 
 
@@ -397,7 +422,9 @@ def train(told: dict[str, Any]) -> None:
             raise RuntimeError("this worker dies once")
 
 
-def test_ray_train_gives_each_rank_its_share_and_goes_on_after_a_failure(spec_of: SpecOf, tmp_path: Path) -> None:
+def test_ray_train_gives_each_rank_its_share_and_goes_on_after_a_failure(
+    spec_of: SpecOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import json
 
     import ray.train
@@ -406,6 +433,7 @@ def test_ray_train_gives_each_rank_its_share_and_goes_on_after_a_failure(spec_of
     from cineray.batch.digest import slot_digest
     from cineray.feed.ray_feed import DATASET, data_config
 
+    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # so that the test takes less long
     ray.cloudpickle.register_pickle_by_value(__import__("sys").modules[__name__])  # workers cannot import tests
     options, folder = RayOptions(spec=spec_of(clips_per_visit=2), stall_seconds=60, **STEP_BY_STEP), tmp_path / "seen"
     folder.mkdir()
