@@ -123,7 +123,10 @@ def main() -> None:
         run = RunFolder.open(run_uri)
         costs = [seconds_after(run, at, number + 2) for number, at in enumerate(killer.killed_at)]
     rows = [[name, *(f"{one([cost[name] for cost in costs]):.1f}" for one in (median, min, max))] for name in MARKS]
-    text = f"Seconds after SIGKILL, of {len(costs)} kills.\n\n" + table(["", "median", "least", "most"], rows)
+    busy = f"{os.getloadavg()[1]:.1f} processes wanted the cores, of which this run's are two or three"
+    text = f"Seconds after SIGKILL, of {len(costs)} kills; meanwhile {busy}.\n\n" + table(
+        ["", "median", "least", "most"], rows
+    )
     if told.quick:
         print(text)
     else:

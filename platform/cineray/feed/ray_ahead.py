@@ -33,6 +33,10 @@ _RAY_DATA_SHARE = 0.5
 """What Ray Data may use of the object stores; the rest is for what ranks are using, and for others."""
 _STORE_SHARE = 0.8
 """Of that."""
+_SPILL_SHARE = 0.75
+"""Of the object stores; from 0.8 on, Ray writes to disk."""
+_FREED_AFTER_SECONDS = 1.2
+"""Ray frees what is used up once a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +126,17 @@ class AheadPolicy(BackpressurePolicy):  # type: ignore[misc]
 
     def most_ahead(self) -> int:
         """What the bound of bytes holds beside the ranks' hands; one row always, or nothing would move."""
+        in_hand = self.bound.world * self.bound.in_hand
         most = self.bound.ahead_bytes
-        if most is None:
-            store = self._resource_manager.get_global_limits().object_store_memory
-            most = int(_STORE_SHARE * store) if math.isfinite(store) else 1 << 40
-        return max(1, int(most // self.bound.row_bytes) - self.bound.world * self.bound.in_hand)
+        if most is not None:
+            return max(1, most // self.bound.row_bytes - in_hand)
+        share = self._resource_manager.get_global_limits().object_store_memory
+        if not math.isfinite(share):
+            return 1 << 20
+        ahead = int(_STORE_SHARE * share) // self.bound.row_bytes
+        in_use = self.bound.world + math.ceil(self._rows_per_second() * _FREED_AFTER_SECONDS)
+        unspilled = int(_SPILL_SHARE * share / _RAY_DATA_SHARE) // self.bound.row_bytes - in_use
+        return max(1, min(ahead, unspilled) - in_hand)
 
     def most_at_work(self) -> int:
         """One task per slot, and a quarter more that wait for one; where cores are left over, as many as were asked."""

@@ -58,7 +58,7 @@ class RayShard:
         """The batches of this rank, from the first step to the last. Close it (or end the loop) to stop decoding."""
         limit = SubstitutionLimit(self.max_substituted_fraction)
         rows = RowPuller(self.iterator)
-        due = self.steps.start
+        due, spilled = self.steps.start, _spilled()
         try:
             while due < self.steps.stop:
                 for batch in self._checked(self._next(rows, due), due):
@@ -70,7 +70,7 @@ class RayShard:
                 del batch  # its memory is not held while the next row is waited for
         finally:
             rows.close()
-        warn_of_spilling()
+        _warn_of_spilling(_spilled() - spilled)
 
     def _next(self, rows: RowPuller, due: int) -> dict[str, Any]:
         began = time.monotonic()
@@ -133,16 +133,19 @@ def spilled_bytes() -> int:
     return int(get_memory_info_reply(get_state_from_address(address)).store_stats.spilled_bytes_total)
 
 
-def warn_of_spilling() -> None:
-    """The bound on what is ahead is meant to keep the feed from it; other users of the same Ray may not."""
+def _spilled() -> int:
     try:
-        spilled = spilled_bytes()
-    except Exception as error:  # a question to Ray's internals, asked when all batches have come: no reason to fail
+        return spilled_bytes()
+    except Exception as error:  # a question to Ray's internals, for a warning alone: no reason to fail
         _log.info("whether Ray's object stores have spilled could not be found out: %s", error)
-        return
-    if spilled:
+        return 0
+
+
+def _warn_of_spilling(spilled: int) -> None:
+    """The bound on what is ahead is meant to keep the feed from it; other users of the same Ray may not."""
+    if spilled > 0:
         _log.warning(
-            "Ray's object stores have spilled %.1f GB to disk, which slows the feed; give them more memory, or lower "
-            "RayOptions.ahead_bytes",
-            spilled / 1e9,
+            "meanwhile Ray's object stores have written %.1f MB to disk, which slows the feed; give them more memory, "
+            "or lower feed.ahead_bytes",
+            spilled / 1e6,
         )
