@@ -80,7 +80,7 @@ def job_of(videos: Path, vae_file: str, tmp_path: Path) -> JobOf:
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_here() -> Iterator[None]:
     """An embedded Ray with two cores."""
     from cineray.telemetry.ray_session import connected

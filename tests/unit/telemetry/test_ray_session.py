@@ -10,9 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from cineray.errors import CinerayError
-from cineray.telemetry.ray_session import connected
-
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 PROGRAM = """
@@ -40,7 +37,15 @@ def test_an_embedded_ray_is_its_own_beside_others_and_does_not_start_again_by_it
     assert done.stdout.splitlines() == ["embedded with 1 core", "afterwards RaySystemError False"], done.stderr
 
 
-def test_an_address_in_the_environment_is_one_that_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with pytest.raises(CinerayError, match=r"could not be reached at 127\.0\.0\.1:1"), connected(num_cpus=1):
-        pass
+def test_an_address_in_the_environment_is_one_that_is_meant() -> None:
+    """In a process of its own: where a Ray is there already, that one is used."""
+    program = "from cineray.telemetry.ray_session import connected\nwith connected(num_cpus=1): pass"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"RAY_ADDRESS": "127.0.0.1:1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert "CinerayError: Ray could not be reached at 127.0.0.1:1" in done.stderr
