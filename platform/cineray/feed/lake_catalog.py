@@ -1,10 +1,11 @@
 """A lake's version as the plan's catalogs: a recipe's datasets go in; clips, their videos and their places come out.
 
 Numbers are the clips' places in the order of their ids: they depend on what the version holds, never on how its
-tables are laid out or where the lake lies, and neither does the fingerprint. About 50 bytes a clip stay in memory;
-frame tables and places are fetched by row, many at once when the plan says what comes next, and the last few thousand
-are kept. A catalog is made again in other processes from its few words (it is pickled as these), and works after a
-fork.
+tables are laid out or where the lake lies, and neither does the fingerprint. About 50 bytes a clip stay in memory, in
+each process that makes batches, and more while the catalog is opened: ten million clips take 0.5 GB of every decode
+worker, so a lake of more is drawn from by a filter, or with fewer workers on a node. Frame tables and places are
+fetched by row, many at once when the plan says what comes next, and the last few thousand are kept. A catalog is made
+again in other processes from its few words (it is pickled as these), and works after a fork.
 """
 
 from __future__ import annotations
@@ -278,11 +279,13 @@ def _display_sizes(columns: list[list[int]]) -> Any:
 
 
 def resolve(recipe: Recipe) -> Recipe:
-    """The recipe with every version reference (`latest`, a name) replaced by the number that it means now."""
-    pinned = [
-        spec.model_copy(update={"version": str(Lake.open(spec.lake).resolve(spec.version).number)})
-        for spec in recipe.datasets
-    ]
+    """The recipe with every version reference (`latest`, a name) replaced by the number that it means now, and every
+    lake by its whole address: other processes, Ray's among them, work in other folders."""
+    pinned = []
+    for spec in recipe.datasets:
+        lake = Lake.open(spec.lake)
+        told = {"lake": lake.uri, "version": str(lake.resolve(spec.version).number)}
+        pinned.append(spec.model_copy(update=told))
     return recipe.model_copy(update={"datasets": tuple(pinned)})
 
 

@@ -35,6 +35,8 @@ _STORE_SHARE = 0.8
 """Of that."""
 _SPILL_SHARE = 0.75
 """Of the object stores; from 0.8 on, Ray writes to disk."""
+_ASKED_AGAIN_SECONDS = 0.02
+"""With nothing at work, how often to look whether a rank has used something up."""
 _FREED_AFTER_SECONDS = 1.2
 """Ray frees what is used up once a second."""
 
@@ -98,7 +100,12 @@ class AheadPolicy(BackpressurePolicy):  # type: ignore[misc]
             return bool(op.num_active_tasks() < 1 and self._listed() < self._most_listed())
         if op is not self._decoder:
             return True
-        return bool(op.num_active_tasks() < self.most_at_work() and self.ahead() < self.depth())
+        if op.num_active_tasks() < self.most_at_work() and self.ahead() < self.depth():
+            return True
+        if op.num_active_tasks() == 0:
+            # Ray Data waits for tasks at work, and where there are none it asks again at once, with a whole core.
+            time.sleep(_ASKED_AGAIN_SECONDS)
+        return False
 
     def max_task_output_bytes_to_read(self, op: Any) -> int | None:
         """Listed rows that nobody needs yet stay in the generator that lists them."""

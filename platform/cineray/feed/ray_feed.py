@@ -139,12 +139,18 @@ def data_config(options: RayOptions, steps: Callable[[], range]) -> Any:
     return PlanDataConfig()
 
 
-def train_shard(options: RayOptions, steps: range) -> RayShard:
-    """This rank's shard, inside a Ray Train worker. `steps` must be those that `data_config` was told."""
+def train_shard(options: RayOptions, steps: range, *, counts_substitutes: bool = True) -> RayShard:
+    """This rank's shard, inside a Ray Train worker. `steps` must be those that `data_config` was told.
+
+    `counts_substitutes`: false where the caller adds them up over the ranks, which tells more than each one's share.
+    """
     import ray.train
 
     rank = ray.train.get_context().get_world_rank()
-    return _shard(options, ray.train.get_dataset_shard(DATASET), steps, rank)
+    shard = _shard(options, ray.train.get_dataset_shard(DATASET), steps, rank)
+    if not counts_substitutes:
+        shard.max_substituted_fraction = 1.0
+    return shard
 
 
 def _shard(options: RayOptions, iterator: Any, steps: range, rank: int) -> RayShard:

@@ -16,10 +16,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from multiprocessing.connection import Connection, wait
+from typing import Any, cast
 
 import numpy as np
 
+from cineray.errors import CinerayError
 from cineray.feed.job import DataJob
 from cineray.feed.local import local_batches
 from cineray.feed.supply import FeedSpec
@@ -33,6 +35,14 @@ MOST_STEPS = 20_000
 """More than any measurement comes to."""
 IDLE_CPU = 0.6
 """Cores that are less busy than this while decoding wait for bytes."""
+
+_MORE = {
+    "local": "it decodes in the trainer's process, on one core: set feed.driver to torch or ray",
+    "torch": "give each worker more work (clips_per_visit, batch_size), or more prefetch (feed.prefetch_steps)",
+    "ray": "give each task more work (clips_per_visit, batch_size, feed.task_seconds), or more prefetch "
+    "(feed.prefetch_steps)",
+}
+"""What to change where a driver gives less than the cores can decode."""
 
 
 @dataclass(slots=True)
@@ -99,10 +109,7 @@ def verdict(facts: dict[str, Any], *, wanted: float | None) -> str:
     if rate >= 0.5 * facts["resident_clips_per_s"]:
         return f"copy: {rate:.1f} clips/s of at most {facts['resident_clips_per_s']:.1f} that can be handed over{short}"
     if ratio < WITHIN:
-        return (
-            f"feed: {rate:.1f} clips/s where the cores decode {bare:.1f}{short}; give each task more work "
-            "(clips_per_visit, batch_size), or more prefetch"
-        )
+        return f"feed: {rate:.1f} clips/s where the cores decode {bare:.1f}{short}; {_MORE[facts['driver']]}"
     if facts["remote"] and facts["cpu_busy"] < IDLE_CPU:
         return (
             f"storage: the cores are busy for {100 * facts['cpu_busy']:.0f} % of the time, the rest they wait for bytes"
@@ -116,23 +123,50 @@ def verdict(facts: dict[str, Any], *, wanted: float | None) -> str:
 
 
 def bare_rate(spec: FeedSpec, *, cores: int, seconds: float) -> Rate:
-    """The plain loop in a process per core, each over steps of its own, all measured over the same time."""
+    """The plain loop in a process per core, each over steps of its own, all measured over the same time.
+
+    Raises what one of them raises; the others are ended.
+    """
     context = multiprocessing.get_context("spawn")
-    barrier, results = context.Barrier(cores), context.SimpleQueue()
-    processes = [
-        context.Process(target=_bare, args=(spec, (number, cores), seconds, barrier, results))
-        for number in range(cores)
-    ]
-    for process in processes:
-        process.start()
-    rates = [results.get() for _ in processes]
-    for process in processes:
-        process.join()
+    barrier, loops = context.Barrier(cores), []
+    try:
+        for number in range(cores):
+            answer, tell = context.Pipe(duplex=False)
+            process = context.Process(target=_bare, args=(spec, (number, cores), seconds, barrier, tell))
+            process.start()
+            tell.close()  # its copy is the only one: when it ends, however it ends, waiting ends
+            loops.append((process, answer))
+        rates = _answers(loops)
+    finally:
+        for process, answer in loops:
+            process.terminate()  # one that has answered is at its end; others wait for one that will not come
+            process.join()
+            answer.close()
     total = Rate(seconds=sum(rate.seconds for rate in rates) / cores)
     for rate in rates:
         for name in ("clips", "frames", "frames_decoded", "array_bytes", "cpu_seconds"):
             setattr(total, name, getattr(total, name) + getattr(rate, name))
     return total
+
+
+def _answers(loops: list[tuple[Any, Connection]]) -> list[Rate]:
+    """What the loops have measured, in any order: the first that fails is heard at once."""
+    rates, waiting = [], {answer: process for process, answer in loops}
+    while waiting:
+        for answer in wait(list(waiting)):
+            process = waiting.pop(cast("Connection", answer))
+            try:
+                told = cast("Connection", answer).recv()
+            except EOFError:
+                process.join()
+                raise CinerayError(
+                    f"a process of the bare decode loop ended with exit code {process.exitcode} before it had measured "
+                    "anything; what it said is above. Decode the same batches with feed.driver=local to find the clip"
+                ) from None
+            if isinstance(told, CinerayError):
+                raise told
+            rates.append(told)
+    return rates
 
 
 def _is_remote(spec: FeedSpec) -> bool:
@@ -141,7 +175,14 @@ def _is_remote(spec: FeedSpec) -> bool:
     return is_remote(place.uri)
 
 
-def _bare(spec: FeedSpec, share: tuple[int, int], seconds: float, barrier: Any, results: Any) -> None:
+def _bare(spec: FeedSpec, share: tuple[int, int], seconds: float, barrier: Any, tell: Connection) -> None:
+    try:
+        tell.send(_bare_rate(spec, share, seconds, barrier))
+    except CinerayError as error:
+        tell.send(error)
+
+
+def _bare_rate(spec: FeedSpec, share: tuple[int, int], seconds: float, barrier: Any) -> Rate:
     number, cores = share
     visits = spec.recipe.clips_per_visit
     supply = spec.open()
@@ -155,7 +196,7 @@ def _bare(spec: FeedSpec, share: tuple[int, int], seconds: float, barrier: Any, 
     while time.perf_counter() - began < seconds:
         rate.add(next(batches))
     rate.seconds, rate.cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
-    results.put(rate)
+    return rate
 
 
 def feed_rate(job: DataJob, spec: FeedSpec, *, cores: int, seconds: float) -> Rate:

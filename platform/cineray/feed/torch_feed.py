@@ -50,7 +50,11 @@ def from_torch(told: TorchBatch) -> Batch:
 
 
 class TorchFeed(IterableDataset[Any]):
-    """One rank's batches of some steps."""
+    """One rank's batches of some steps.
+
+    Iterating stops with TooManySubstitutions above the recipe's fraction; each rank, and each worker of a plain
+    DataLoader, counts what it makes itself.
+    """
 
     def __init__(
         self, source: FeedSpec | Supply, steps: range, *, rank: int | None = None, world: int | None = None
@@ -61,6 +65,8 @@ class TorchFeed(IterableDataset[Any]):
         self._by_window = False
         self._done = 0
         """Windows that this copy of the feed has handed out since `steps.start`; each worker has a copy."""
+        self._limit = _limit_of(source)
+        """Counts what this copy hands out; `loader` counts what all of them do."""
 
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
@@ -85,6 +91,7 @@ class TorchFeed(IterableDataset[Any]):
                 yield batches
                 continue
             for batch in batches:
+                _count(self._limit, batch)
                 if worker is None:
                     self.steps = range(batch["step"] + 1, self.steps.stop)
                 yield batch
@@ -115,8 +122,7 @@ class TorchLoader:
     def __init__(self, feed: TorchFeed, num_workers: int, options: dict[str, Any]) -> None:
         self._feed, self._workers, self._options = feed, num_workers, options
         self.next_step = feed.steps.start
-        recipe = feed.source.recipe if isinstance(feed.source, FeedSpec) else feed.source.plan.recipe
-        self._limit = SubstitutionLimit(recipe.max_substituted_fraction)
+        self._limit = _limit_of(feed.source)
 
     def __iter__(self) -> Iterator[TorchBatch]:
         feed = TorchFeed(
@@ -135,7 +141,7 @@ class TorchLoader:
                     raise UsageError(
                         f"step {batch['step']} came where {self.next_step} was due: not a DataLoader's order"
                     )
-                self._limit.count(len(batch["specs"]), batch["substitutions"])
+                _count(self._limit, batch)
                 self.next_step += 1
                 yield batch
 
@@ -159,6 +165,15 @@ def loader_of(
     windows_each = -(-feed.prefetch_steps // (workers * spec.recipe.clips_per_visit))
     options = {"prefetch_factor": windows_each, "timeout": feed.no_batch_seconds}
     return TorchFeed(spec, steps, rank=rank, world=world).loader(workers, **options)
+
+
+def _limit_of(source: FeedSpec | Supply) -> SubstitutionLimit:
+    recipe = source.recipe if isinstance(source, FeedSpec) else source.plan.recipe
+    return SubstitutionLimit(recipe.max_substituted_fraction)
+
+
+def _count(limit: SubstitutionLimit, batch: TorchBatch) -> None:
+    limit.count(len(batch["specs"]), batch["substitutions"], of=batch["global_size"])
 
 
 def _watched(loader: DataLoader[Any]) -> Iterator[list[TorchBatch]]:

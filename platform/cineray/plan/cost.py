@@ -81,7 +81,7 @@ class PlanCost:
     bytes_per_epoch: int
     decode_cpu_seconds_per_epoch: float
     padding_fraction: float
-    """Of all pixels of the batches: frames that repeat a short video's last, and borders."""
+    """Of all pixels of the batches: the black frames after a short video's last, and borders."""
     sampled_visits: int
     sampled_clips: int
     visits_per_epoch: int

@@ -58,7 +58,7 @@ class SamplingSpec(Config):
     min_seconds: float = Field(default=0.0, ge=0)
     """Clips of a shorter span are left out."""
     short_videos: Literal["skip", "pad", "loop"] = "skip"
-    """A span too short for a clip: left out; its last frame repeated and masked; or begun again."""
+    """A span too short for a clip: left out; filled up with black frames that are masked; or begun again."""
 
     @field_validator("fps", mode="before")
     @classmethod

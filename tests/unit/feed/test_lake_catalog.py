@@ -166,17 +166,16 @@ def group_of(lake: Path, video: str) -> str:
 def test_scenes_come_from_their_layer_and_are_missed_by_name(own_lake: Path) -> None:
     with pytest.raises(UsageError, match="no layer `scenes`"):
         catalog_of(own_lake, scenes=True)
-    video = catalog_of(own_lake).video(3)
+    number, video = next((n, video) for n in range(24) if (video := catalog_of(own_lake).video(n)).num_frames == 48)
     cuts = [int(video.frames.pts[at]) for at in (20, 10)]
     ends = {"end_pts": video.frames.end_pts, "video_id": video.video_id, "author": "test"}
     commit(
         own_lake, layers__scenes=batches_of("layers/scenes", [layer_row(value="{}", start_pts=c, **ends) for c in cuts])
     )
     catalog = catalog_of(own_lake, scenes=True)
-    assert catalog.clip(3).cuts_pts == tuple(sorted(cuts))
+    assert catalog.clip(number).cuts_pts == tuple(sorted(cuts))
     # 40 frames fit the whole video of 48, and none of its three scenes.
     rule = Rule(recipe_of(mode="scene", frames=40))
-    assert catalog.video(3).num_frames == 48
     left_out = catalog.eligible(rule).left_out
     assert left_out == in_memory(catalog).eligible(rule).left_out == {"too short for a clip": 6 + 1}
 

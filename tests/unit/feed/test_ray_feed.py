@@ -5,6 +5,7 @@ One embedded Ray serves all tests here. Ranks are threads of this process, and o
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 import threading
@@ -272,6 +273,51 @@ def test_a_slow_trainer_stops_decoding_at_the_bound_and_nothing_spills(
         assert (used - 2) * world + most <= begun <= used * world + most
     take(ranks, 60)
     assert spilled_bytes() == spilled
+
+
+def test_a_feed_that_is_far_enough_ahead_leaves_the_cores_to_the_trainer(
+    spec_of: SpecOf, rows_begun: Callable[[], int]
+) -> None:
+    """Ray Data asks again at once where no task is at work: most of a core, for as long as a trainer is slow."""
+    spec = spec_of()
+    row_bytes = RayFeed(RayOptions(spec=spec, **STEP_BY_STEP), range(1)).row_bytes()
+    (shard,) = RayFeed(RayOptions(spec=spec, ahead_bytes=5 * row_bytes, **STEP_BY_STEP), range(60)).shards()
+    batches = shard.batches()
+    next(batches)
+    at_rest(rows_begun, at_least=5)
+    before, began = coordinator_seconds(), time.monotonic()
+    time.sleep(3)
+    assert coordinator_seconds() - before < 0.25 * (time.monotonic() - began)
+    assert [batch.step for batch in batches] == [*range(1, 60)]
+
+
+def coordinator_seconds() -> float:
+    """Processor time of the actors that run Ray Data for all ranks."""
+    total = 0.0
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "SplitCoordinator" in " ".join(process.cmdline()):
+                total += sum(process.cpu_times()[:2])
+    return total
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_the_end_of_an_epoch_is_no_gap_in_what_is_decoded_ahead(
+    spec_of: SpecOf, rows_begun: Callable[[], int], world: int
+) -> None:
+    """An epoch is 4 steps. Were the next one begun only when the last is used up, each end would be a pause as long as
+    a task takes: here the rows of later epochs are begun while the last steps of one are still to come."""
+    spec = spec_of()
+    assert spec.open().plan.steps_per_epoch == 4
+    row_bytes = RayFeed(RayOptions(spec=spec, **STEP_BY_STEP), range(1), world=world).row_bytes()
+    most = 5 * world
+    options = RayOptions(spec=spec, ahead_bytes=(most + world) * row_bytes, prefetch_steps=1, **STEP_BY_STEP)
+
+    ranks = [shard.batches() for shard in RayFeed(options, range(24), world=world).shards()]
+    for used in (3, 4, 5, 8):
+        take(ranks, used)
+        assert at_rest(rows_begun, at_least=(used - 1) * world + most) >= (used - 1) * world + most
+    take(ranks, 24)
 
 
 def take(ranks: list[Iterator[Batch]], used: int) -> None:

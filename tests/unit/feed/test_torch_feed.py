@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from cineray.errors import UsageError
+from cineray.errors import TooManySubstitutions, UsageError
 from cineray.feed import FeedSpec, TorchFeed, from_torch, local_batches, to_torch
 from cineray.plan import BucketSpec
 from cineray.records import Batch
@@ -105,6 +105,23 @@ def test_buckets_come_in_their_own_shapes(spec_of: SpecOf, digests: Digests) -> 
     batches = numpys(TorchFeed(spec, range(12)).loader(num_workers=2))
     assert {batch.frames_BTHWC.shape for batch in batches} == {(4, 20, 32, 32, 3), (6, 8, 48, 48, 3)}
     assert digests(batches) == digests(local_batches(spec, range(12)))
+
+
+def plain(feed: TorchFeed) -> Iterable[dict[str, Any]]:
+    return DataLoader(feed, batch_size=None, num_workers=1, multiprocessing_context="forkserver")
+
+
+@pytest.mark.parametrize("way", [iter, plain, TorchFeed.loader], ids=["iter", "DataLoader", "loader"])
+def test_every_way_stops_where_more_is_replaced_than_the_recipe_allows(
+    own_lake: Path, spec_of: SpecOf, damage: Callable[[Path], None], way: Callable[..., Iterable[dict[str, Any]]]
+) -> None:
+    supply = spec_of(own_lake).open()
+    damage(Path(supply.catalogs[0].located(supply.plan.batch(2)[2].clip_number)[1].uri))
+    seen: list[int] = []
+    batches = way(TorchFeed(spec_of(own_lake, max_substituted_fraction=0.0), range(5)))
+    with pytest.raises(TooManySubstitutions, match=r"clips of the last \d steps could not be decoded"):
+        seen.extend(batch["step"] for batch in batches)
+    assert seen == [0, 1]
 
 
 def test_tensors_share_the_arrays_memory(spec_of: SpecOf) -> None:

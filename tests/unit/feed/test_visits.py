@@ -28,7 +28,7 @@ from cineray.feed import visits as visits_module
 from cineray.feed.visits import frames_bytes
 from cineray.ingest import EngineConfig, IngestConfig, ingest
 from cineray.plan import PlanIdentity, explain_difference
-from cineray.records import Batch
+from cineray.records import Batch, Substitution
 
 SpecOf = Callable[..., FeedSpec]
 Digests = Callable[[Iterable[Batch]], list[str]]
@@ -180,17 +180,39 @@ def test_a_run_stops_above_the_recipes_fraction_with_the_list(
         list(local_batches(opened(spec), range(4)))
 
 
-def test_the_limit_counts_over_the_last_steps_only(spec_of: SpecOf) -> None:
-    from cineray.records import Substitution
+def bad_clip() -> Substitution:
+    return Substitution(step=0, slot=0, wanted_clip_id="a", used_clip_id="b", reason="corrupt", detail="")
 
+
+def test_the_limit_counts_over_the_last_steps_only(spec_of: SpecOf) -> None:
     batch = local_batch(spec_of(), 0)
-    one = Substitution(step=0, slot=0, wanted_clip_id="a", used_clip_id="b", reason="corrupt", detail="")
-    bad = Batch(**{name: getattr(batch, name) for name in Batch.__slots__} | {"substitutions": (one,)})
+    bad = Batch(**{name: getattr(batch, name) for name in Batch.__slots__} | {"substitutions": (bad_clip(),)})
     limit = SubstitutionLimit(0.1, over_steps=5)  # 30 clips, of which 3 may be replaced
     for some in (bad, bad, bad, batch, batch, bad, bad, bad):
         limit.check(some)
     with pytest.raises(TooManySubstitutions, match="4 of 30 clips of the last 5 steps"):
         limit.check(bad)
+
+
+@pytest.mark.parametrize("world", [1, 4, 256])
+def test_a_share_is_judged_by_as_many_clips_as_the_whole(world: int) -> None:
+    """One clip in a hundred may be replaced: of 256 a step, 256 in a hundred steps; a rank of 256 waits for as many."""
+    share, one = 256 // world, bad_clip()
+    healthy = SubstitutionLimit(0.01)
+    for first in range(0, 300 * 256, share):  # two bad clips side by side in every 256
+        healthy.count(share, [one for clip in range(first, first + share) if clip % 256 in (7, 8)], of=256)
+    dead = SubstitutionLimit(0.01)
+    for _ in range(world):  # one whole step's clips
+        dead.count(share, [one] * share, of=256)
+    with pytest.raises(TooManySubstitutions, match=rf"allows 256 in {100 * world} steps"):
+        dead.count(share, [one] * share, of=256)
+
+
+def test_a_count_over_all_ranks_lists_what_this_one_knows() -> None:
+    limit = SubstitutionLimit(0.01)
+    limit.count(64, (), replaced=64)
+    with pytest.raises(TooManySubstitutions, match=r"65 of 128 clips of the last 2 steps(.|\n)*in the shares of other"):
+        limit.count(64, (), replaced=1)
 
 
 # ---- what cannot be had now ------------------------------------------------------------------------------------------

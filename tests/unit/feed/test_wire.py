@@ -39,7 +39,7 @@ def test_there_and_back_is_the_same_batch_and_nothing_is_copied(
     spec_of: SpecOf, own_lake: Path, damage: Callable[[Path], None], each: int
 ) -> None:
     frame = FrameSpec(height=48, width=40, crop="random", flip=0.5)
-    sampling = SamplingSpec(mode="fps", fps="30000/1001", frames=60, short_videos="pad")
+    sampling = SamplingSpec(mode="fps", fps="30000/1001", frames=70, short_videos="pad")
     spec = spec_of(own_lake, clips_per_visit=each, frame=frame, sampling=sampling, max_substituted_fraction=1.0)
     supply = spec._opened()
     damage(Path(supply.catalogs[0].located(supply.plan.batch(0)[0].clip_number)[1].uri))
