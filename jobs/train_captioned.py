@@ -1,10 +1,11 @@
 """Captioned video from WebDataset shards: text-conditional, three shapes of clip, in the latents of a `vae_lite`.
 
 Purpose: the whole of cineray in one job. Each member of a shard is a video with its caption beside it (`0001.mp4`,
-`0001.txt`). The autoencoder is trained first, by jobs/train_vae.py on the same lake:
+`0001.txt`); one without a caption is learnt from as if its caption were hidden. The autoencoder is trained first, by
+jobs/train_vae.py on the same lake (its docstring has the settings for real videos; add them):
 
     cineray ingest s3://bucket/shards --lake s3://bucket/lakes/captioned
-    cineray train jobs/train_vae.py --set recipe.datasets.0.lake=s3://bucket/lakes/captioned
+    cineray train jobs/train_vae.py --run runs/vae --set recipe.datasets.0.lake=s3://bucket/lakes/captioned
     cineray train jobs/train_captioned.py
 
 Hardware: one node of eight GPUs, decode nodes as `cineray plan` says. One GPU: --set parallel.workers=1
@@ -34,7 +35,7 @@ def job() -> TrainJob:
     return TrainJob(
         name="captioned",
         recipe=Recipe(
-            datasets=(DatasetSpec(lake="s3://bucket/lakes/captioned", split="train", balance="caption"),),
+            datasets=(DatasetSpec(lake="s3://bucket/lakes/captioned", split="train"),),
             sampling=SamplingSpec(mode="random", fps="12"),
             frame=FrameSpec(),
             buckets=(

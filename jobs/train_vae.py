@@ -3,13 +3,13 @@
 Purpose: the smallest `vae_lite` worth having, and the pattern for larger ones. 9 frames of 64 px, 12 frames per second,
 become 8 x 3 x 8 x 8 numbers. Hardware: two CPU cores, 2 GB. Needs the demo's shapes, best many of them:
 
-    cineray demo --out demo-out --videos 400
-    cineray train jobs/train_vae.py
+    cineray demo --until ingest
+    cineray train jobs/train_vae.py --run runs/vae
 
 The run's folder then holds `autoencoder.safetensors`, with its held-out figures. A training job takes it by `--set
-autoencoder.kind=vae_lite --set autoencoder.path=...` if they pass that job's gate; shapes with sharp edges, five pixels
-further in each frame, come back a little smoother than they are: allow for that on purpose, with `--set
-autoencoder.gate.most_flicker_error=0.25`. For real videos at 128 px, on a GPU: --set shape.width=128 --set
+'autoencoder={kind: vae_lite, path: runs/vae/autoencoder.safetensors}'` if they pass that job's gate; shapes with sharp
+edges, five pixels further in each frame, come back a little smoother than they are: allow for that on purpose, with
+`gate: {most_flicker_error: 0.25}` in the same braces. For real videos at 128 px, on a GPU: --set shape.width=128 --set
 shape.blocks=3 --set recipe.frame.height=128 --set recipe.frame.width=128 --set recipe.batch_size=64 --set
 precision=bf16 --set steps=50000.
 

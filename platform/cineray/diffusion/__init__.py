@@ -3,6 +3,7 @@
     config.py          DiffusionConfig     what the network predicts, where the noise levels lie, who is dropped
     noise.py           normal, uniform     random numbers with an address: (seed, step, slot, purpose)
     timesteps.py       draw                the noise level of each clip
+    chance.py          drawn               all that chance gives a clip of a step, for whoever trains or shows it
     rectified_flow.py  Flow                the straight path between noise and data, and the loss on it
     samplers.py        sample              along the path, by Euler or Heun, with guidance and a given first frame
     baselines.py       MeanDenoiser, ...   what can be had without learning: every score stands beside it
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cineray.diffusion.baselines import LinearDenoiser, MeanDenoiser
+    from cineray.diffusion.chance import Drawn, drawn
     from cineray.diffusion.config import DiffusionConfig, SamplerConfig, TimestepConfig
     from cineray.diffusion.noise import Purpose, normal, uniform
     from cineray.diffusion.rectified_flow import Flow
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DiffusionConfig",
+    "Drawn",
     "Flow",
     "LinearDenoiser",
     "MeanDenoiser",
@@ -33,6 +36,7 @@ __all__ = [
     "SamplerConfig",
     "TimestepConfig",
     "draw",
+    "drawn",
     "guided",
     "normal",
     "sample",
@@ -43,6 +47,7 @@ __all__ = [
 _HOME = {
     "baselines": ("LinearDenoiser", "MeanDenoiser"),
     "config": ("DiffusionConfig", "SamplerConfig", "TimestepConfig"),
+    "chance": ("Drawn", "drawn"),
     "noise": ("Purpose", "normal", "uniform"),
     "rectified_flow": ("Flow",),
     "samplers": ("guided", "sample"),

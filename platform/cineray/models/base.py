@@ -50,7 +50,11 @@ class VideoModel(nn.Module, ABC):
 
     @abstractmethod
     def forward_flops(self, size: Size, *, text_tokens: int = 0) -> int:
-        """Floating-point operations of all matrix products and convolutions of one clip; training takes three times."""
+        """Floating-point operations of all matrix products and convolutions of one clip."""
+
+    def training_flops(self, size: Size, *, text_tokens: int = 0) -> int:
+        """Of one clip, forward and back: as much again for the gradients of inputs, and again for those of weights."""
+        return 3 * self.forward_flops(size, text_tokens=text_tokens)
 
     @property
     def attention(self) -> str:

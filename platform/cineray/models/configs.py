@@ -131,7 +131,7 @@ class Image2VideoConfig(Config):
     base: StDiTConfig = StDiTConfig()
     """The image model: an `stdit` that was trained on single frames, so its patch spans one frame."""
     image_weights: str = Field(min_length=1)
-    """Its weights: a local `.safetensors` or `torch.save`d state dict."""
+    """Its weights: a local file that `cineray export` wrote, or another `.safetensors` or `torch.save`d state dict."""
 
     @model_validator(mode="after")
     def _of_images(self) -> Image2VideoConfig:

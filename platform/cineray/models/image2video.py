@@ -26,7 +26,7 @@ from cineray.models.embedders import ClipEmbedder
 from cineray.models.image_weights import load_weights
 from cineray.models.positions import Rotation, time_rotation_of
 from cineray.models.stdit import StDiT, compute_dtype
-from cineray.models.transformer import EPS, SelfAttention, modulate
+from cineray.models.transformer import EPS, Block, SelfAttention, modulate
 
 
 class TimeBlock(nn.Module):
@@ -157,7 +157,7 @@ class Image2Video(VideoModel):
         return [block for pair in pairs for block in pair]
 
     def forward_flops(self, size: Size, *, text_tokens: int = 0) -> int:
-        """Of one clip; exact. Three times it is an upper bound of training: frozen weights need no gradient."""
+        """Of one clip; exact."""
         channels, frames, rows, columns = size
         _, patch_rows, patch_columns = self.config.base.patch
         places = (rows // patch_rows) * (columns // patch_columns)
@@ -165,6 +165,18 @@ class Image2Video(VideoModel):
         width = self.config.base.shape.width
         told = self.embed.flops(frames, text_tokens=text_tokens) + 2 * frames * 4 * width**2
         return image + told + sum(block.flops(frames, places) for block in self.times)  # type: ignore[operator]
+
+    def training_flops(self, size: Size, *, text_tokens: int = 0) -> int:
+        """Of one clip: frozen weights have no gradients, and before the first time block nothing has."""
+        _, frames, rows, columns = size
+        _, patch_rows, patch_columns = self.config.base.patch
+        places = (rows // patch_rows) * (columns // patch_columns)
+        keys = 1 + text_tokens if self.image.text_keys is not None else 0
+        later = [block for block in self.image.layers[1:] if isinstance(block, Block)]
+        back = sum(block.input_gradient_flops(1, places, keys) for block in later) + self.image.leave.flops(places)
+        images = frames * self.image.forward_flops((size[0], 1, rows, columns), text_tokens=text_tokens)
+        trained = self.forward_flops(size, text_tokens=text_tokens) - images
+        return 3 * trained + images + frames * back
 
 
 def as_images(cond: Conditioning) -> Conditioning:

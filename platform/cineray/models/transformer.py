@@ -191,6 +191,15 @@ class Block(nn.Module):
         cross = self.cross.flops(tokens, text_tokens) if self.cross is not None else 0
         return self.attention.flops(tokens, seen) + cross + self.feed_forward.flops(tokens)
 
+    def input_gradient_flops(self, steps: int, places: int, text_tokens: int) -> int:
+        """Of the way back through a frozen block: each matrix once, but attention's products of two activations twice;
+        a frozen caption has no gradient, so its keys and values have none."""
+        tokens = steps * places
+        seen = {"all": tokens, "within frames": places, "across frames": steps}[self.axes]
+        width = self.attention.width
+        captions = 4 * text_tokens * width**2 if self.cross is not None else 0
+        return self.flops(steps, places, text_tokens) + 4 * tokens * seen * width - captions
+
 
 def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Scale and shift about "as it is"."""

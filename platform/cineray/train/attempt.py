@@ -11,9 +11,11 @@ from contextlib import closing
 from typing import Any
 
 import torch
+from torch import nn
 
 from cineray.config import job_to_yaml
 from cineray.errors import Interrupted
+from cineray.models import VideoModel
 from cineray.train.checkpoint import Checkpoints
 from cineray.train.config import LearningJob
 from cineray.train.job_kinds import JOB_KINDS
@@ -58,7 +60,8 @@ def attempt_run(
 
     Every process of the world calls it. Raises Interrupted, after a checkpoint, when the run was told to stop.
     """
-    attempt = run.begin_attempt(world_size=world.size) if world.rank == 0 else None
+    text = _job_text(job, run)
+    attempt = run.begin_attempt(world_size=world.size, job=text) if world.rank == 0 else None
     number = int(world.sum_(torch.tensor(attempt.number if attempt is not None else 0, device=world.device)))
     told = [*sinks, *open_sinks(job.tracking, run, job.model_dump(mode="json"))] if attempt is not None else []
     recorder = RunRecorder(
@@ -105,8 +108,9 @@ def _learned(
     task = task_for(job, run, world, encoder=latents.encoder)
     learner = make_learner(job, task, world, compiled_folder=run.folder("compile-cache"))
     note("built", activation_memory=learner.activation_memory, device=str(world.device))
+    _note_attention(learner.model, note)
     # The job of this attempt: all but the plan may differ from the one that the run began with.
-    facts = {"attempt": attempt.number, "job": job_to_yaml(job, JOB_KINDS)} if attempt is not None else {}
+    facts = {"attempt": attempt.number, "job": _job_text(job, run)} if attempt is not None else {}
     told: dict[str, Any] = {"facts": facts, "note": note}
     told["may_save"] = attempt.check_newest if attempt is not None else None
     keeper = Checkpoints(run, job.checkpoint, asynchronous=job.checkpoint.asynchronous, **told)
@@ -123,6 +127,25 @@ def _learned(
             on_checkpoint=on_checkpoint,
             on_restored=lambda step, seconds: note("restored", step=step, seconds=seconds),
         ).run()
+
+
+def _job_text(job: LearningJob, run: RunFolder) -> str:
+    """As it can be started again: with the run's very versions."""
+    spec = run.spec()
+    return job_to_yaml(job.model_copy(update={"recipe": spec.recipe, "seed": spec.seed}), JOB_KINDS)
+
+
+def _note_attention(model: nn.Module, note: Callable[..., None]) -> None:
+    """Which kernel attention runs in is known once it has run: a back end that was asked for may not be there."""
+    net = next((part for part in model.modules() if isinstance(part, VideoModel)), None)
+    if net is None:
+        return
+
+    def ran(*_: Any) -> None:
+        hook.remove()
+        note("attention", kernel=net.attention)
+
+    hook = net.register_forward_hook(ran)
 
 
 def _raise_if_stopped(run: RunFolder, result: TrainResult) -> None:

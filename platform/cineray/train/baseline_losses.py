@@ -16,6 +16,7 @@ from cineray.diffusion.baselines import Denoiser, LinearDenoiser, MeanDenoiser
 from cineray.records import Batch
 from cineray.train.diffusion_model import core_of
 from cineray.train.validation import numbered, posed
+from cineray.train.watchdog import alive
 
 if TYPE_CHECKING:
     from cineray.train.diffusion_task import DiffusionTask
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 MOST_VALUES = 1 << 27
 """Of all clips together that a linear denoiser is made from: a gigabyte in double precision."""
 FEWEST_CLIPS = 8
-MOST_BATCHES = 1000
-"""Looked at for enough clips of a rare shape."""
+MOST_LOOKED_AT = 8
+"""Times as many clips as are wanted of all shapes together: a rare shape may have fewer, or none. One process decodes
+them, one after the other, and all others wait for it."""
 
 Shape = tuple[int, ...]
 
@@ -68,17 +70,20 @@ def _made(
     """Denoisers per shape, of the first training clips of that shape."""
     found: dict[Shape, list[Tensor]] = {shape: [] for shape in shapes}
     wanted = {shape: min(clips, MOST_VALUES // max(1, int(torch.Size(shape).numel()))) for shape in shapes}
-    for number, batch in enumerate(training):
+    looked_at = 0
+    for batch in training:
+        alive("making baselines")
         x_BCTHW = task.clips(task.inputs(batch).to(device))[0]
-        some = found.get(tuple(x_BCTHW.shape[1:]))
-        if some is not None:
-            some.append(x_BCTHW)
-        if number + 1 >= MOST_BATCHES or all(_count(found[shape]) >= wanted[shape] for shape in shapes):
+        looked_at += batch.global_size
+        shape = tuple(x_BCTHW.shape[1:])
+        if shape in shapes and (missing := wanted[shape] - _count(found[shape])) > 0:
+            found[shape].append(x_BCTHW[:missing])
+        if looked_at >= MOST_LOOKED_AT * sum(wanted.values()) or all(_count(found[s]) >= wanted[s] for s in shapes):
             break
     made: dict[Shape, dict[str, Denoiser]] = {}
     for shape, some in found.items():
         if _count(some) and wanted[shape]:
-            seen_NCTHW = torch.cat(some)[: wanted[shape]]
+            seen_NCTHW = torch.cat(some)
             made[shape] = {"mean": MeanDenoiser(seen_NCTHW)}
             if len(seen_NCTHW) >= FEWEST_CLIPS:
                 made[shape]["linear"] = LinearDenoiser(seen_NCTHW)

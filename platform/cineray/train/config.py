@@ -18,6 +18,7 @@ from cineray.models.autoencoder_config import AutoencoderConfig, PixelsConfig
 from cineray.models.configs import Image2VideoConfig, ModelConfig, StDiTConfig, TextConfig
 from cineray.plan import Recipe
 from cineray.train.latents_config import LatentsConfig
+from cineray.train.samples_config import SamplesConfig
 
 
 class OptimiserConfig(Config):
@@ -74,7 +75,7 @@ class ParallelConfig(Config):
     workers: int | tuple[int, int] = 1
     """Processes; (least, most) lets a Ray cluster shrink and grow the run."""
     gpus_per_worker: Literal[0, 1] | None = None
-    """None: one where there are GPUs, else none."""
+    """None: one where there are GPUs, else none. 0: computed on cores, even where there are GPUs."""
     cpus_per_worker: float = Field(default=1.0, ge=0)
     """Cores of the cluster that each process takes away from decoding."""
     labels: dict[str, str] = Field(default_factory=dict)
@@ -124,7 +125,7 @@ class CheckpointConfig(Config):
     keep_last: int = Field(default=2, ge=1)
     """The newest so many are kept."""
     keep_best: int = Field(default=1, ge=0)
-    """And so many of those with the lowest `best_metric`."""
+    """And so many of those with the lowest `best_metric`: above 0, the run is also saved whenever it was judged."""
     best_metric: str = "validation/headline"
     """What is compared; lower is better."""
     keep_every: int | None = Field(default=None, ge=1)
@@ -145,12 +146,21 @@ class ValidationConfig(Config):
     split: str = "validation"
     """The split that they come from."""
     held_out: float = Field(default=0.05, gt=0, lt=1)
-    """Of a version that has no clips of that split: this share of its videos is kept from training, chosen by the
-    videos' content hash, so that it is the same share in every run."""
+    """Of a version that has no clips of that split: this share of its videos is kept from training, whole groups of
+    them, chosen by a hash, so that they are the same in every run."""
     baseline_clips: int = Field(default=256, ge=0)
     """Training clips from which the mean and the best linear denoiser are made; 0: without."""
     recipe: Recipe | None = None
     """Where the clips come from, in full. None: found by `split` and `held_out`, and written here in a run's record."""
+
+    @model_validator(mode="after")
+    def _a_clip_each(self) -> ValidationConfig:
+        if self.every_steps and self.clips < self.bins:
+            raise ValueError(
+                f"validation.clips is {self.clips} and validation.bins is {self.bins}: a noise level without a clip "
+                "has no loss; want at least a clip for each"
+            )
+        return self
 
 
 class TrackingConfig(Config):
@@ -170,7 +180,8 @@ class LimitsConfig(Config):
     """When a run gives up."""
 
     no_step_seconds: float = Field(default=1800.0, gt=0)
-    """The watchdog dumps all ranks' stacks and ends the run when no step was finished for so long."""
+    """The watchdog dumps all ranks' stacks and ends the run when nothing got on for so long: no step, no batch of a
+    validation; a save that holds the run up counts as one thing."""
     failures_without_progress: int = Field(default=3, ge=0)
     """Lost workers are replaced for as long as the run gets further; so often in a row without a step more, it ends."""
     stop_on_nan: bool = True
@@ -235,6 +246,8 @@ class TrainJob(LearningJob):
     """What stands between pixels and the network."""
     latents: LatentsConfig = LatentsConfig()
     """When it is computed."""
+    samples: SamplesConfig = SamplesConfig()
+    """Clips that are made of its checkpoints while it goes on, beside the training."""
 
     @field_validator("classes")
     @classmethod
@@ -250,10 +263,20 @@ class TrainJob(LearningJob):
                 f"latents.mode is {self.latents.mode} but autoencoder.kind is pixels, which has no latents; "
                 "choose latents.mode online, or an autoencoder"
             )
+        if self.samples.every_steps and self.samples.guidance != 1 and self.diffusion.drop == 0 and self._is_told:
+            raise ValueError(
+                f"samples.guidance is {self.samples.guidance:g} but diffusion.drop is 0: without classes and captions "
+                "that are hidden now and then there is nothing to move away from; set samples.guidance=1, or a drop"
+            )
         if self.autoencoder.kind == "pixels":
             self._check_channels(3)
             self._check_patches()
         return self
+
+    @property
+    def _is_told(self) -> bool:
+        """Has the network a class or a caption?"""
+        return self.classes != "none" or self.text.kind != "none"
 
     def _check_channels(self, channels: int) -> None:
         given = self.diffusion.data_mean
@@ -261,18 +284,25 @@ class TrainJob(LearningJob):
             raise ValueError(f"diffusion.data_mean has {len(given)} numbers; the clips have {channels} channels")
 
     def _check_patches(self) -> None:
-        """Found here, in a second, and not when the first batch of an odd bucket comes."""
-        if isinstance(self.model, StDiTConfig):
-            patch = self.model.patch
-        elif isinstance(self.model, Image2VideoConfig):
-            patch = self.model.base.patch
-        else:
-            halvings = 2 ** (len(self.model.multipliers) - 1)
-            patch = (1, halvings, halvings)
+        """Found here, in a second, and not when the first batch of an odd bucket comes. Of latents the autoencoder's
+        file says how large they are, which is read when the run begins."""
         for bucket in self.recipe.shapes:
-            if any(size % part for size, part in zip(bucket.shape, patch, strict=True)):
-                shape, parts = ("x".join(map(str, sizes)) for sizes in (bucket.shape, patch))
-                raise ValueError(f"clips of {shape} do not divide into the model's patches of {parts}; change either")
+            check_patches(self.model, bucket.shape, bucket.shape)
+
+
+def check_patches(model: ModelConfig, clip: tuple[int, ...], seen: tuple[int, ...]) -> None:
+    """Refuse clips (frames, rows, columns of pixels) that do not divide as the model sees them."""
+    if isinstance(model, StDiTConfig):
+        patch = model.patch
+    elif isinstance(model, Image2VideoConfig):
+        patch = model.base.patch
+    else:
+        halvings = 2 ** (len(model.multipliers) - 1)
+        patch = (1, halvings, halvings)
+    if any(size % part for size, part in zip(seen, patch, strict=True)):
+        shape, sizes, parts = ("x".join(map(str, told)) for told in (clip, seen, patch))
+        latents = "" if clip == seen else f" have latents of {sizes}, which"
+        raise ValueError(f"clips of {shape}{latents} do not divide into the model's patches of {parts}; change either")
 
 
 def accumulation(share: int, micro_batch: int | None) -> int:

@@ -96,6 +96,7 @@ class StepClock:
         self._mark: type[HostMark | CudaMark] = CudaMark if self._cuda else HostMark
         self._step = _Step()
         self._done: deque[_Step] = deque()
+        self._last_stall_s = 0.0
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -122,7 +123,13 @@ class StepClock:
 
     def take(self) -> StepTimes:
         """The times of the oldest step that was not taken yet; on a GPU the device must be about done with it."""
-        return self._times(self._done.popleft())
+        times = self._times(self._done.popleft())
+        self._last_stall_s = times.gpu_stall_s
+        return times
+
+    def waiting(self) -> float:
+        """Seconds that data was waited for: by the host in the step under way; on a GPU by the device, last taken."""
+        return self._last_stall_s if self._cuda else self._step.host.get("data_wait", 0.0)
 
     def rest(self) -> dict[str, float]:
         """What came after the last step's end: seconds by phase."""

@@ -16,15 +16,15 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from cineray.diffusion.noise import Purpose, normal, uniform
-from cineray.diffusion.timesteps import draw
+from cineray.diffusion.chance import drawn
 from cineray.errors import UsageError
 from cineray.models import Conditioning, build_model, build_text
 from cineray.models.autoencoder import Autoencoder, PixelAutoencoder, load_autoencoder
 from cineray.models.configs import Image2VideoConfig, StDiTConfig
 from cineray.records import Batch
-from cineray.train.config import TrainJob
+from cineray.train.config import TrainJob, check_patches
 from cineray.train.diffusion_model import DiffusionModel, core_of
+from cineray.train.image_start import take_over
 from cineray.train.inputs import Inputs, inputs_of
 from cineray.train.latents import LatentEncoder
 from cineray.train.learner import seeded
@@ -64,6 +64,21 @@ class DiffusionTask:
         self.class_ids: Mapping[str, int] = {name: number for number, name in enumerate(names)}
         self.has_padding = job.recipe.sampling.short_videos == "pad"
         self.shapes = [self.autoencoder.latent_shape(bucket.shape) for bucket in job.recipe.shapes]
+        self._knows_data = job.diffusion.data_mean is not None
+        self._check_shapes()
+
+    def _check_shapes(self) -> None:
+        """Before anything is decoded: pixels' were checked with the job, latents' are known now."""
+        given = self.job.diffusion.data_mean
+        if given is not None and len(given) != self.autoencoder.channels:
+            raise UsageError(
+                f"diffusion.data_mean has {len(given)} numbers; the latents have {self.autoencoder.channels} channels"
+            )
+        for bucket, (_, *seen) in zip(self.job.recipe.shapes, self.shapes, strict=True):
+            try:
+                check_patches(self.job.model, bucket.shape, tuple(seen))
+            except ValueError as error:
+                raise UsageError(f"{error} (model.patch, recipe.frame, recipe.buckets)") from error
 
     # ---- the model ---------------------------------------------------------------------------------------------------
 
@@ -88,11 +103,13 @@ class DiffusionTask:
         if diffusion.data_mean is not None and diffusion.data_sd is not None:
             model.data_mean_C.copy_(torch.tensor(diffusion.data_mean))
             model.data_sd_C.copy_(torch.tensor(diffusion.data_sd))
+        if isinstance(job.model, Image2VideoConfig) and not model.data_mean_C.is_meta:
+            self._knows_data |= take_over(model, job)
         return model
 
     def begin(self, model: nn.Module, batch: Batch, world: World) -> None:
-        """Measure mean and spread of the first batch's clips, if the job does not say them."""
-        if self.job.diffusion.data_mean is not None:
+        """Measure mean and spread of the first batch's clips, if neither the job nor an image model says them."""
+        if self._knows_data:
             return
         inputs = self.inputs(batch).to(world.device)
         core = core_of(model)
@@ -122,8 +139,9 @@ class DiffusionTask:
         class_ids = self.class_ids if self.class_ids else None
         return inputs_of(batch, class_ids=class_ids, captions=self.job.text.kind != "none")
 
-    def clips(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
-        """x_BCTHW as the model learns it, the seconds of its frames, and which of them are real."""
+    def clips(self, inputs: Inputs, step: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """x_BCTHW as the model learns it, the seconds of its frames, and which of them are real. `step`: of training,
+        where encoding is a part of what it takes."""
         seconds_BT, real_BT = inputs.seconds_BT, inputs.frame_is_real_BT
         if self.autoencoder.compression[0] > 1:
             seconds_BT = self.autoencoder.latent_seconds(seconds_BT)
@@ -134,22 +152,17 @@ class DiffusionTask:
         if isinstance(self.autoencoder, PixelAutoencoder):
             x_BCTHW = rearrange(inputs.frames_BTHWC, "b t h w c -> b c t h w").float() / 127.5 - 1
             return x_BCTHW, seconds_BT, real_BT
-        return self.encoder.encode(inputs.frames_BTHWC).float(), seconds_BT, real_BT
+        return self.encoder.encode(inputs.frames_BTHWC, step=step).float(), seconds_BT, real_BT
 
     def clip_losses(self, model: nn.Module, inputs: Inputs, step: int) -> Tensor:
         """Each clip's squared error of the velocity, at the noise of (seed, step, slot)."""
-        x_BCTHW, seconds_BT, real_BT = self.clips(inputs)
-        seed, config, slots_B = self.job.seed, self.job.diffusion, inputs.slots_B
-        _, frames, height, width = x_BCTHW.shape[1:]
-        e_BCTHW = normal(x_BCTHW.shape[1:], seed=seed, step=step, slots_B=slots_B, purpose=Purpose.NOISE)
-        t_B = draw(config.timesteps, (frames, height, width), seed=seed, step=step, slots_B=slots_B)
-        t_BT = self._with_first_frames(t_B[:, None].expand(-1, frames), step, slots_B)
-        hide = uniform((2,), seed=seed, step=step, slots_B=slots_B, purpose=Purpose.DROP)
-        hidden_B, pace_is_known_B = hide[:, 0] < config.drop, hide[:, 1] >= config.drop_pace
-        cond = self.conditioning(inputs, seconds_BT, real_BT, hidden_B, pace_is_known_B)
+        x_BCTHW, seconds_BT, real_BT = self.clips(inputs, step)
+        had = drawn(self.job.diffusion, x_BCTHW.shape[1:], seed=self.job.seed, step=step, slots_B=inputs.slots_B)
+        cond = self.conditioning(inputs, seconds_BT, real_BT, had.is_hidden_B, had.pace_is_known_B)
         flow = core_of(model).flow()
-        out = model(flow.noised(x_BCTHW, e_BCTHW, t_BT), t_BT, cond, inputs.captions, hidden_B)
-        return flow.losses(out, x_BCTHW, e_BCTHW, t_BT, real_BT)
+        noised_BCTHW = flow.noised(x_BCTHW, had.e_BCTHW, had.t_BT)
+        out = model(noised_BCTHW, had.t_BT, cond, inputs.captions, had.is_hidden_B)
+        return flow.losses(out, x_BCTHW, had.e_BCTHW, had.t_BT, real_BT)
 
     def conditioning(
         self,
@@ -171,15 +184,6 @@ class DiffusionTask:
             has_padding=self.has_padding,
         )
 
-    def _with_first_frames(self, t_BT: Tensor, step: int, slots_B: Tensor) -> Tensor:
-        """Some clips show their first frame: its time is 1, so it has no noise and no loss."""
-        share = self.job.diffusion.first_frame
-        if share == 0 or t_BT.shape[1] == 1:
-            return t_BT
-        drawn_B1 = uniform((1,), seed=self.job.seed, step=step, slots_B=slots_B, purpose=Purpose.FIRST_FRAME)
-        first_T = torch.arange(t_BT.shape[1], device=t_BT.device) == 0
-        return torch.where((drawn_B1 < share) & first_T, 1.0, t_BT)
-
     # ---- what the loop asks ------------------------------------------------------------------------------------------
 
     def validate(self, model: nn.Module, step: int) -> dict[str, float]:
@@ -195,9 +199,9 @@ class DiffusionTask:
         return core_of(model).net.muon_parameters()
 
     def forward_flops(self, model: nn.Module, shape: Shape) -> int:
-        """Of the network, for one clip."""
+        """Of the network, for one clip: a third of what it takes forward and back, for parts may be frozen."""
         text_tokens = self.job.text.tokens if self.job.text.kind != "none" else 0
-        return core_of(model).net.forward_flops(self.autoencoder.latent_shape(shape), text_tokens=text_tokens)
+        return core_of(model).net.training_flops(self.autoencoder.latent_shape(shape), text_tokens=text_tokens) // 3
 
     def tokens(self, shape: Shape) -> int:
         """Patches of a transformer; places of what a U-Net sees."""

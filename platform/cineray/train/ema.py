@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from cineray.train.config import EmaConfig
-from cineray.train.parallel import local
+from cineray.train.parallel import gather_anew, local
 
 
 class Ema:
     """The average of one model's trained weights, fp32."""
 
     def __init__(self, model: nn.Module, config: EmaConfig) -> None:
-        self._config = config
+        self._config, self._model = config, model
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._averages = [weight.detach().clone() for weight in self._weights]
         self._own = [local(weight.detach()) for weight in self._weights]
@@ -65,3 +65,4 @@ class Ema:
             kept = weight.clone()  # one weight at a time
             weight.copy_(average)
             average.copy_(kept)
+        gather_anew(self._model)

@@ -6,7 +6,7 @@
 What an attempt did after the last checkpoint before its end is done again by the next: those steps' seconds are lost
 progress. A killed attempt ends with the last thing that it said. On a GPU waiting for data is counted as the device
 felt it (`gpu_stall_s`). Nothing is guessed but the compiler's time: the first steps of each shape, as far as they took
-longer than that shape's median.
+longer than that shape's median. Where one process waits for its batch, all wait for it, and so much is counted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cineray.train.ledger import read_all_rows
+from cineray.train.ledger import last_of_each_step, read_all_rows
 from cineray.train.run_folder import RunFolder
 
 CAUSES = (
@@ -45,7 +45,8 @@ def goodput_of(run: RunFolder) -> dict[str, Any]:
 
 def account(events: Sequence[Mapping[str, Any]], rows: Rows) -> dict[str, Any]:
     """The same from what was read."""
-    kept = {int(row["step"]): int(row["attempt"]) for row in sorted(rows, key=lambda row: int(row["attempt"]))}
+    events = [event for event in events if "beside" not in event]  # what others did took nothing from the run
+    kept = {int(row["step"]): int(row["attempt"]) for row in last_of_each_step(rows)}
     seconds = dict.fromkeys(CAUSES, 0.0)
     ended = math.nan
     attempts = sorted({int(event["attempt"]) for event in events})
@@ -63,7 +64,7 @@ def account(events: Sequence[Mapping[str, Any]], rows: Rows) -> dict[str, Any]:
         "lifetime_s": lifetime,
         "goodput": seconds["productive"] / lifetime if lifetime else 0.0,
         "attempts": len(attempts),
-        "steps_redone": sum(kept[int(row["step"])] != row["attempt"] for row in rows),
+        "steps_redone": sum(kept.get(int(row["step"])) != row["attempt"] for row in rows),
         "seconds": seconds,
     }
 
@@ -83,7 +84,7 @@ def _attempt(events: Rows, rows: Rows, kept: Mapping[int, int], lifetime: float)
         spent["init"] = max(float(first["at"]) - float(first["step_s"]) - begun - spent["checkpoint_restore"], 0.0)
     extra = compile_seconds(rows)
     for number, row in enumerate(rows):
-        if kept[int(row["step"])] != row["attempt"]:
+        if kept.get(int(row["step"])) != row["attempt"]:
             spent["lost_progress"] += float(row["step_s"])
             continue
         parts = {"compile": extra[number], "data": waited(row)}
@@ -113,7 +114,12 @@ def compile_seconds(rows: Rows) -> list[float]:
 
 
 def waited(row: Mapping[str, Any]) -> float:
-    """Seconds that a step waited for its data, as the device felt it."""
+    """Seconds that a step waited for its data, as the device felt it, on the process that waited longest."""
+    return max(waited_here(row), _of(row, "longest_wait_s"))
+
+
+def waited_here(row: Mapping[str, Any]) -> float:
+    """The same of the first process, whose seconds the row has."""
     stall = row.get("gpu_stall_s")
     return _of(row, "data_wait_s") if stall is None or math.isnan(float(stall)) else float(stall)
 

@@ -29,7 +29,7 @@ from cineray.records import Batch, StoredLatents
 from cineray.train.latents_config import LatentsConfig
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-_MOST_EVENTS = 64
+_MOST_EVENTS, _MOST_STEPS = 64, 4096
 
 
 def compute_for(config: LatentsConfig, device: torch.device) -> str:
@@ -63,14 +63,15 @@ class LatentEncoder:
     def __init__(self, autoencoder: Autoencoder, config: LatentsConfig) -> None:
         self.autoencoder, self.config = autoencoder, config
         self.dtype = DTYPES[config.dtype]
-        self.calls = 0
+        self._by_step: dict[int, float] = {}
+        self._total = 0.0
         self._device = torch.device("cpu")
-        self._seconds = 0.0
-        self._events: list[tuple[Any, Any]] = []
+        self._events: list[tuple[int, Any, Any]] = []
 
     @torch.no_grad()
-    def encode(self, frames_BTHWC: Tensor) -> Tensor:
-        """uint8 frames of whole clips to latents BCTHW of the job's dtype, on the frames' device."""
+    def encode(self, frames_BTHWC: Tensor, *, step: int | None = None) -> Tensor:
+        """uint8 frames of whole clips to latents BCTHW of the job's dtype, on the frames' device. `step`: of training,
+        whose seconds are counted; None: for anything else (validation, baselines)."""
         if frames_BTHWC.device != self._device:
             self.autoencoder.to(frames_BTHWC.device)
             self._device = frames_BTHWC.device
@@ -78,7 +79,7 @@ class LatentEncoder:
         autocast = torch.autocast(
             self._device.type, torch.bfloat16, enabled=compute_for(self.config, self._device) == "bf16"
         )
-        with self._timed(), autocast:
+        with self._timed(step), autocast:
             groups = torch.split(frames_BTHWC, self.config.clips_at_once)
             return torch.cat([self._group(group) for group in groups])
 
@@ -92,33 +93,45 @@ class LatentEncoder:
         return self.autoencoder.encode(x_BCTHW)[:clips].to(self.dtype)
 
     @contextmanager
-    def _timed(self) -> Iterator[None]:
+    def _timed(self, step: int | None) -> Iterator[None]:
         """By events on a GPU: nobody waits for it."""
-        self.calls += 1
-        if self._device.type != "cuda":
+        if step is None:
+            yield
+        elif self._device.type != "cuda":
             began = time.perf_counter()
             yield
-            self._seconds += time.perf_counter() - began
-            return
-        make: Any = torch.cuda.Event
-        begun, done = make(enable_timing=True), make(enable_timing=True)
-        begun.record()
-        yield
-        done.record()
-        self._events.append((begun, done))
-        while len(self._events) > _MOST_EVENTS and self._events[0][1].query():
-            self._take_time()
+            self._add(step, time.perf_counter() - began)
+        else:
+            make: Any = torch.cuda.Event
+            begun, done = make(enable_timing=True), make(enable_timing=True)
+            begun.record()
+            yield
+            done.record()
+            self._events.append((step, begun, done))
+            while len(self._events) > _MOST_EVENTS and self._events[0][2].query():
+                self._take_time()
+
+    def _add(self, step: int, seconds: float) -> None:
+        self._total += seconds
+        self._by_step[step] = self._by_step.get(step, 0.0) + seconds
+        if len(self._by_step) > _MOST_STEPS:
+            del self._by_step[next(iter(self._by_step))]
 
     def _take_time(self) -> None:
-        begun, done = self._events.pop(0)
+        step, begun, done = self._events.pop(0)
         done.synchronize()
-        self._seconds += begun.elapsed_time(done) / 1000
+        self._add(step, begun.elapsed_time(done) / 1000)
 
     def seconds(self) -> float:
-        """What encoding took so far, on its device."""
+        """What encoding for training steps took so far, on its device."""
         while self._events:
             self._take_time()
-        return self._seconds
+        return self._total
+
+    def step_seconds(self) -> list[float]:
+        """The same of each of the last steps: all their micro-batches together."""
+        self.seconds()
+        return list(self._by_step.values())
 
 
 class KeptLatents:
@@ -169,7 +182,7 @@ class KeptLatents:
             # Ray's shared memory is read-only; nothing here writes to it.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             frames_BTHWC = torch.from_numpy(frames).to(self.device)
-        return from_tensor(self.encoder.encode(frames_BTHWC).cpu())
+        return from_tensor(self.encoder.encode(frames_BTHWC, step=batch.step).cpu())
 
 
 def to_tensor(values: npt.NDArray[Any]) -> Tensor:

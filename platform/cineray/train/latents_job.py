@@ -25,6 +25,7 @@ from cineray.train.config import TrainJob
 from cineray.train.latents import KeptLatents, LatentEncoder, compute_for
 from cineray.train.latents_cost import Made, note_cost
 from cineray.train.latents_run import open_store
+from cineray.train.parallel import World
 from cineray.train.resolve import training_spec
 
 CLIPS_PER_TASK = 64
@@ -50,7 +51,7 @@ class LatentsWork:
     def __init__(self, job: TrainJob, spec: FeedSpec, *, device: torch.device, compute: str) -> None:
         _settle_as_trainers_do(job, device)
         job = with_compute(job, compute)
-        self.store = open_store(job, device)
+        self.device, self.store = device, open_store(job, device)
         self._kept = KeptLatents(LatentEncoder(load_autoencoder(job.autoencoder), job.latents), self.store, device)
         # What is found is not even decoded: a task that was killed and runs again does only what is left. And what
         # killed a worker is written down beside the store, so that it does not kill the next one.
@@ -175,9 +176,9 @@ class Prepared:
 
 
 def prepare(job: TrainJob, steps: range, *, on_gpu: bool | None = None) -> Prepared:
-    """Look at a definite job. `on_gpu`: where encoding will run; None: here."""
+    """Look at a definite job. `on_gpu`: where encoding will run; None: here, as the job would train."""
     spec = training_spec(job)
-    gpu = torch.cuda.is_available() if on_gpu is None else on_gpu
+    gpu = World.here(gpus=job.parallel.gpus_per_worker).device.type == "cuda" if on_gpu is None else on_gpu
     compute = compute_for(job.latents, torch.device("cuda" if gpu else "cpu"))
     store = open_store(with_compute(job, compute), torch.device("cuda" if gpu else "cpu"))
     autoencoder = load_autoencoder(job.autoencoder)

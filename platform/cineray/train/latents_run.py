@@ -147,7 +147,7 @@ class _Seen:
 
 def _online(encoder: LatentEncoder, rows: Sequence[Mapping[str, Any]]) -> _Seen:
     """All steps encode; without that, they would neither encode nor wait for pixels."""
-    encode_s = encoder.seconds() / max(1, encoder.calls)
+    encode_s = _typical(encoder.step_seconds())
     online_s = _typical([float(row["step_s"]) for row in rows])
     wait_s = _typical([float(row["data_wait_s"]) for row in rows])
     return _Seen(encode_s, math.nan, online_s, online_s - encode_s - wait_s, measured=False)

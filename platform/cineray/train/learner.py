@@ -70,13 +70,24 @@ class Learner:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take over a state of the same shape: what `state()` gave, read into by a checkpoint."""
+        """Take over a state of the same shape: what `state()` gave, read into by a checkpoint.
+
+        How the optimisers are set is the job's to say, now as at the first start.
+        """
+        settings = [[_settings(group) for group in one.param_groups] for one in self.optimisers]
         set_model_state_dict(self.model, state["model"])
         set_optimizer_state_dict(self.model, self.optimisers, state["optimisers"])
+        for optimiser, told in zip(self.optimisers, settings, strict=True):
+            for group, values in zip(optimiser.param_groups, told, strict=True):
+                group.update(values)
         self.ema.load(state["ema"], self._names())
 
     def _names(self) -> dict[Tensor, str]:
         return {weight: name for name, weight in self.model.named_parameters()}
+
+
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}
 
 
 def seeded(seed: int) -> None:

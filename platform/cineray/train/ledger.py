@@ -125,11 +125,19 @@ def read_all_rows(folder: str) -> list[dict[str, Any]]:
 
 
 def last_of_each_step(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows by step, each step as the last attempt that did it."""
-    by_step: dict[int, dict[str, Any]] = {}
-    for row in sorted(rows, key=lambda row: int(row["attempt"])):
-        by_step[int(row["step"])] = dict(row)
-    return [by_step[step] for step in sorted(by_step)]
+    """Rows by step, each step as the last attempt that did it.
+
+    An attempt that began at step 500 has taken back whatever others did from there on, also what it did not do again.
+    """
+    rows = list(rows)
+    first: dict[int, int] = {}
+    for row in rows:
+        first[int(row["attempt"])] = min(int(row["step"]), first.get(int(row["attempt"]), int(row["step"])))
+    kept: list[dict[str, Any]] = []
+    for attempt in sorted(first):
+        kept = [row for row in kept if row["step"] < first[attempt]]
+        kept += sorted((dict(row) for row in rows if row["attempt"] == attempt), key=lambda row: int(row["step"]))
+    return kept
 
 
 def read_ledger(folder: str) -> pa.Table:

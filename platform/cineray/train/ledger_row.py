@@ -1,6 +1,7 @@
 """A row of the ledger: what a step did and where its seconds went, in columns whose names are kept. Plain values.
 
-Seconds are those of the first process; clips, frames, tokens and rates are of all processes together.
+Seconds are those of the first process, but for `longest_wait_s`; clips, frames, tokens and rates are of all processes
+together. A process that waits for data lets all others wait in their sums, which is `compute_s` there.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ COLUMNS: dict[str, str] = {
     "lr": "double",
     "grad_norm": "double",
     "data_wait_s": "double",
+    "longest_wait_s": "double",
+    "longest_wait_rank": "int64",
     "host_to_device_s": "double",
     "compute_s": "double",
     "gpu_stall_s": "double",
@@ -75,6 +78,8 @@ def row_of(
         "lr": facts.lr,
         "grad_norm": facts.grad_norm,
         "data_wait_s": times.data_wait_s,
+        "longest_wait_s": facts.longest_wait_s,
+        "longest_wait_rank": facts.longest_wait_rank,
         "host_to_device_s": times.host_to_device_s,
         "compute_s": times.compute_s,
         "gpu_stall_s": times.gpu_stall_s,

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from cineray.errors import FeedOrderError
+from cineray.feed.limit import SubstitutionLimit
 from cineray.records import Batch
 from cineray.train.clips_digest import clips_digest, clips_halves
 from cineray.train.config import LearningJob
@@ -82,6 +83,9 @@ class StepFacts:
     """Of this process's clips, in the order of their slots."""
     clips_digest: str = ""
     """Names the step's clips (`clips_digest.py`)."""
+    longest_wait_s: float = 0.0
+    """Of all processes, how long the one waited for data that waited longest: all others waited for that one."""
+    longest_wait_rank: int = 0
 
 
 class Recorder(Protocol):
@@ -92,6 +96,9 @@ class Recorder(Protocol):
 
     def add(self, name: str, seconds: float) -> None:
         """Seconds that were measured elsewhere: `host_to_device`, on a stream of its own."""
+
+    def waiting(self) -> float:
+        """Seconds that this process's step waited for data; on a GPU those of the step before, the last known."""
 
     def stepped(self, facts: StepFacts, batch: Batch) -> None:
         """A step is done, and its figures are read. May raise to end the run (a loss that is no number)."""
@@ -109,6 +116,10 @@ class NoRecord:
 
     def add(self, name: str, seconds: float) -> None:
         """Forgotten."""
+
+    def waiting(self) -> float:
+        """Not measured."""
+        return 0.0
 
     def stepped(self, facts: StepFacts, batch: Batch) -> None:
         """Forgotten."""
@@ -129,6 +140,8 @@ class TrainResult:
     """Of the last step."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Of the last validation."""
+    judged_step: int = -1
+    """How many steps were done then."""
     stopped: str = ""
     """Why it ended early: the name of a signal, or what somebody wished; empty when all steps are done."""
 
@@ -167,6 +180,7 @@ class Loop:
         self._on_checkpoint, self._on_restored = on_checkpoint, on_restored
         self._recorder = recorder if recorder is not None else NoRecord()
         self._stop = stop if stop is not None else StopRequest()
+        self._limit = SubstitutionLimit(job.recipe.max_substituted_fraction)
         self._pending: deque[_Pending] = deque()
         self._lag = 1 if world.device.type == "cuda" else 0
         self._saved_at = time.monotonic()
@@ -209,8 +223,11 @@ class Loop:
         """What is added up over the processes; wishes too, so that all hear of them at the same step."""
         wishes = [float(bool(self._stop.reason)), float(self._stop.take_checkpoint_wish() or self._save_is_due())]
         counted = [float(len(batch.substitutions)), float(batch.frames_decoded), float(batch.frame_is_real_BT.sum())]
+        waits = [0.0] * self.world.size
+        waits[self.world.rank] = self._recorder.waiting()
         known = torch.tensor(
-            [*wishes, *counted, _shown_fraction(batch) * len(batch.specs), *clips_halves(batch)], dtype=torch.float64
+            [*wishes, *counted, _shown_fraction(batch) * len(batch.specs), *clips_halves(batch), *waits],
+            dtype=torch.float64,
         )
         return torch.cat([losses_B.sum(dtype=torch.float64)[None], known.to(self.world.device, non_blocking=True)])
 
@@ -228,12 +245,15 @@ class Loop:
             self._stop_agreed |= stop
             self._save_agreed |= save
             self._recorder.stepped(facts, step.batch)
+            # Of all processes together, so all of them stop at the same step.
+            self._limit.count(facts.clips, step.batch.substitutions, replaced=facts.substituted)
 
     def _facts(self, done: _Pending) -> tuple[StepFacts, bool, bool]:
         batch, size = done.batch, done.batch.global_size
         grad_norm, *rest = done.reading.numbers()
         losses, sums = rest[: len(batch.specs)], rest[len(batch.specs) :]
-        loss, stop, save, substituted, decoded, real_frames, shown, *clips = sums
+        loss, stop, save, substituted, decoded, real_frames, shown, *clips = sums[: -self.world.size]
+        waits = sums[-self.world.size :]
         frames, height, width = batch.frames_BTHWC.shape[1:4]
         facts = StepFacts(
             step=batch.step,
@@ -250,6 +270,8 @@ class Loop:
             frames_decoded=int(decoded),
             losses=tuple(losses),
             clips_digest=clips_digest(clips),
+            longest_wait_s=max(waits),
+            longest_wait_rank=waits.index(max(waits)),
         )
         return facts, stop > 0, save > 0
 
@@ -265,7 +287,8 @@ class Loop:
         judge, every = self.job.validation.every_steps, rule.every_steps
         if judge and done % judge == 0:
             self._validate(result)
-        if self._save_agreed or (every is not None and done % every == 0):
+        ranked = bool(rule.keep_best) and result.judged_step == done and rule.best_metric in result.metrics
+        if self._save_agreed or ranked or (every is not None and done % every == 0):
             self._save(result, blocking=not rule.asynchronous)
 
     def _finish(self, result: TrainResult) -> None:
@@ -286,6 +309,7 @@ class Loop:
             with torch.no_grad():
                 result.metrics = self.task.validate(self.learner.parallel, result.next_step)
             self.learner.model.train()
+        result.judged_step = result.next_step
         self._recorder.validated(result.next_step, result.metrics)
 
     def _save(self, result: TrainResult, *, blocking: bool) -> None:
@@ -294,7 +318,8 @@ class Loop:
         if self._keeper is None:
             return
         with self._recorder.phase("checkpoint"):
-            metrics = {"loss": result.loss, **result.metrics}
+            judged = result.metrics if result.judged_step == result.next_step else {}
+            metrics = {"loss": result.loss, **judged}
             self._keeper.save(self.learner.state(), result.next_step, metrics, blocking=blocking)
             if self.learner.code is not None:
                 self.learner.code.keep()

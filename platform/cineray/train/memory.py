@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -76,30 +76,32 @@ def with_memory(forward: Callable[..., Tensor], memory: Memory) -> Callable[...,
     return run
 
 
-def choose(loss: Callable[[], Tensor], set_memory: Callable[[Memory], None], *, needed_besides: int) -> Memory:
+def choose(
+    loss: Callable[[], Tensor], set_memory: Callable[[Memory], None], *, device: torch.device, needed_besides: int
+) -> Memory:
     """The first of the ladder with which a step fits beside `needed_besides` bytes; the last one if none does.
 
     `loss` is one forward pass. On a GPU it goes back too, and the peak is read; out of memory is an answer as well.
     """
     for memory in LADDER[:-1]:
         set_memory(memory)
-        peak = _peak_bytes(loss)
-        if peak is not None and peak + needed_besides <= ROOM * _device_bytes():
+        peak = _peak_bytes(loss, device)
+        if peak is not None and peak + needed_besides <= ROOM * _device_bytes(device):
             return memory
     set_memory(LADDER[-1])
     return LADDER[-1]
 
 
-def _peak_bytes(loss: Callable[[], Tensor]) -> int | None:
+def _peak_bytes(loss: Callable[[], Tensor], device: torch.device) -> int | None:
     """The most that is held while it runs; None where it does not fit."""
-    if not torch.cuda.is_available():
+    if device.type != "cuda":
         return kept_bytes(loss)
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
     try:
         loss().backward()  # type: ignore[no-untyped-call]
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device)
     except torch.OutOfMemoryError:
         return None
     finally:
@@ -136,13 +138,13 @@ class _Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return sum(size for reference, size in self._seen.values() if not reference.expired())
 
 
-def _device_bytes() -> int:
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[1])
+def _device_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
     return int(psutil.virtual_memory().available)
 
 
-def model_bytes(model: nn.Module) -> int:
-    """Weights and buffers."""
-    tensors: Sequence[Tensor] = [*model.parameters(), *model.buffers()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+def weight_bytes(model: nn.Module, *, trained: bool = False) -> int:
+    """Of all weights, or of those that are trained."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad or not trained]
+    return sum(weight.numel() * weight.element_size() for weight in weights)

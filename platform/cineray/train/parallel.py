@@ -43,15 +43,14 @@ class World:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
-    def here(cls, device: torch.device | None = None) -> World:
-        """As torch.distributed has it, or one process alone; its GPU where there are any, unless told otherwise."""
+    def here(cls, device: torch.device | None = None, *, gpus: int | None = None) -> World:
+        """As torch.distributed has it, or one process alone. `gpus`: how many this process was given, 0 or 1; None: one
+        where there are any. Those that it merely sees are not asked: Ray hides them from nobody, given or not."""
         together = dist.is_available() and dist.is_initialized()
         rank, size = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
         local_rank = int(os.environ.get("LOCAL_RANK", rank if together else 0))
         if device is None:
-            # Ray shows each worker its own GPU only, torchrun shows all of them to each.
-            gpus = torch.cuda.device_count()
-            device = torch.device("cuda", local_rank % gpus) if gpus else torch.device("cpu")
+            device = _device(gpus, local_rank)
         return cls(rank, size, int(os.environ.get("LOCAL_WORLD_SIZE", size)), device)
 
     def share(self, clips: int) -> range:
@@ -77,6 +76,20 @@ class World:
         return int(largest)
 
 
+def _device(gpus: int | None, local_rank: int) -> torch.device:
+    """Ray Train shows each worker all GPUs of the run's workers on its node, torchrun all that there are: each takes
+    the one of its place on the node."""
+    if gpus == 0:
+        return torch.device("cpu")
+    seen = torch.cuda.device_count()
+    if gpus and not seen:
+        raise UsageError(
+            "parallel.gpus_per_worker is 1 and torch sees no GPU on this machine; set parallel.gpus_per_worker=0, or "
+            "see what `cineray doctor` says of torch and the driver"
+        )
+    return torch.device("cuda", local_rank % seen) if seen else torch.device("cpu")
+
+
 def kind_for(config: ParallelConfig, world: World, weights: int) -> Kind:
     """What `auto` means for a model of so many weights."""
     if world.size == 1:
@@ -91,12 +104,24 @@ def kind_for(config: ParallelConfig, world: World, weights: int) -> Kind:
     return "ddp" if 2 * _STATE_BYTES_PER_WEIGHT * weights < memory else "fsdp2"
 
 
+def kind_of(config: ParallelConfig, world: World, model: nn.Module) -> Kind:
+    """The same for a model."""
+    return kind_for(config, world, sum(weight.numel() for weight in model.parameters()))
+
+
+def shards_of(config: ParallelConfig, world: World, kind: Kind) -> int:
+    """Processes that share one copy of the weights."""
+    if kind == "hsdp":
+        return config.shard_size or world.local_size
+    return world.size if kind == "fsdp2" else 1
+
+
 def spread(
     model: nn.Module, blocks: Sequence[nn.Module], config: ParallelConfig, world: World, *, bf16: bool
 ) -> nn.Module:
     """The model to call: itself, its weights now shared out, or a wrapper around it. Every rank holds the same weights
     before, whatever the kind, so the kind does not change what is learnt."""
-    kind = kind_for(config, world, sum(weight.numel() for weight in model.parameters()))
+    kind = kind_of(config, world, model)
     if kind == "none":
         return model
     if kind == "ddp":
@@ -120,10 +145,13 @@ def _shard(
         param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
     told: dict[str, Any] = {"mesh": mesh_for(config, world, kind), "mp_policy": policy}
-    for block in blocks:
-        fully_shard(block, reshard_after_forward=config.reshard_after_forward, **told)
-    # What is left (first and last layers, conditioning) is needed at once again in the backward pass.
-    fully_shard(model, reshard_after_forward=False, **told)
+    # What is left after the blocks (first and last layers, conditioning) is needed at once again in the backward pass.
+    for part in (*blocks, model):
+        whole = [weight for weight in part.parameters() if not hasattr(weight, "to_local")]
+        fully_shard(part, reshard_after_forward=part is not model and config.reshard_after_forward, **told)
+        for weight in whole:
+            # Whoever still names it (a list of Muon's) must not keep all of it on a device that has its share now.
+            weight.data = weight.new_empty(0)
 
 
 def mesh_for(config: ParallelConfig, world: World, kind: Kind) -> Any:
@@ -132,7 +160,7 @@ def mesh_for(config: ParallelConfig, world: World, kind: Kind) -> Any:
 
     if kind == "fsdp2":
         return init_device_mesh(world.device.type, (world.size,), mesh_dim_names=("shard",))
-    shares = config.shard_size or world.local_size
+    shares = shards_of(config, world, kind)
     if world.size % shares:
         raise UsageError(
             f"parallel.shard_size is {shares} and {world.size} processes learn together; it must divide them evenly"
@@ -151,6 +179,13 @@ def summing_later(parallel: nn.Module, *, later: bool) -> Iterator[None]:
         return
     with parallel.no_sync() if later and isinstance(parallel, DistributedDataParallel) else nullcontext():
         yield
+
+
+def gather_anew(model: nn.Module) -> None:
+    """Weights were changed from outside: copies that were gathered from all processes are let go, if there are any."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            cast("FSDPModule", module).reshard()
 
 
 def local(value: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ def make_on_ray(
         "job_json": prepared.job.model_dump_json(),
         "fingerprint": spec.fingerprint,
         "compute": prepared.compute,
+        "on_gpu": gpus_per_task > 0,
     }
     with connected(address):
         context = ray.data.DataContext.get_current()
@@ -74,13 +75,11 @@ def make_on_ray(
             ) from error
 
 
-def encode_chunk(batch: dict[str, Any], *, job_json: str, fingerprint: str, compute: str) -> dict[str, list[str]]:
-    """One Ray Data task."""
-    if job_json not in _work:
-        job = TrainJob.model_validate_json(job_json)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        spec = FeedSpec(recipe=job.recipe, seed=job.seed, fingerprint=fingerprint)
-        _work[job_json] = LatentsWork(job, spec, device=device, compute=compute)
+def encode_chunk(
+    batch: dict[str, Any], *, job_json: str, fingerprint: str, compute: str, on_gpu: bool
+) -> dict[str, list[str]]:
+    """One Ray Data task. `on_gpu`: it was given a share of one; Ray shows GPUs to tasks without one, too."""
+    work = work_of(job_json, fingerprint, compute, on_gpu=on_gpu)
     tries = int(ray._private.worker.global_worker.core_worker.get_current_task_attempt_number())
     if tries >= MOST_TRIES:
         raise CinerayError(
@@ -90,5 +89,15 @@ def encode_chunk(batch: dict[str, Any], *, job_json: str, fingerprint: str, comp
     made = []
     for told in batch["steps"]:
         steps = [range(start, stop) for start, stop in json.loads(str(told))]
-        made.append(json.dumps(asdict(_work[job_json].make(steps, careful=tries > 0))))
+        made.append(json.dumps(asdict(work.make(steps, careful=tries > 0))))
     return {"made": made}
+
+
+def work_of(job_json: str, fingerprint: str, compute: str, *, on_gpu: bool) -> LatentsWork:
+    """This process's; made the first time. On the device that the task was given, whatever else can be seen."""
+    if job_json not in _work:
+        job = TrainJob.model_validate_json(job_json)
+        spec = FeedSpec(recipe=job.recipe, seed=job.seed, fingerprint=fingerprint)
+        device = torch.device("cuda" if on_gpu else "cpu")
+        _work[job_json] = LatentsWork(job, spec, device=device, compute=compute)
+    return _work[job_json]

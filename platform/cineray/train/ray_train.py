@@ -1,7 +1,7 @@
 """A run under Ray Train: a job and a run go in; workers start, fail, shrink and grow, and a summary comes out.
 
     driver      `run_on_ray`: starts Ray Train, listens to Ctrl-C, shows how it goes
-    controller  Ray's: starts the workers again from the newest checkpoint whenever one is lost
+    controller  Ray's: starts the workers again from the newest checkpoint whenever one is lost (`ray_control.py`)
     workers     `_work`: the loop of `loop.py`, fed by Ray Data with this rank's share of the plan
     link        what they tell each other (`ray_link.py`)
 
@@ -30,12 +30,9 @@ import ray
 import ray.data
 import ray.train
 import torch
-from ray.data._internal.cluster_autoscaler import get_or_create_autoscaling_coordinator
-from ray.train.torch import TorchTrainer
-from ray.train.v2._internal.execution.callback import ControllerCallback
 
 from cineray.errors import CinerayError, Interrupted, UsageError
-from cineray.feed.ray_feed import DATASET, RayOptions, data_config, train_shard
+from cineray.feed.ray_feed import DATASET, RayOptions, data_config, ray_options, train_shard
 from cineray.records import Batch
 from cineray.storage import filesystem, is_remote, join_uri
 from cineray.telemetry.ray_session import connected
@@ -44,14 +41,15 @@ from cineray.train.checkpoint_manifest import steps_in
 from cineray.train.config import LearningJob
 from cineray.train.latents_run import feed_of
 from cineray.train.parallel import World
+from cineray.train.ray_control import FreshView, Losses, Trainer
 from cineray.train.ray_link import Link
+from cineray.train.ray_samples import POINTER, samples_task, told_of_samples
 from cineray.train.recorder import summary_of
 from cineray.train.run_folder import RunFolder
+from cineray.train.side_path import Due, MakeSamples, check_maker, samples_of
 from cineray.train.sinks import Sink
 from cineray.train.stop import StopRequest, stopping_by_signals
 
-POINTER = "pointer.json"
-"""What Ray Train keeps of a checkpoint: which step's it is."""
 _LOOK_SECONDS = 0.5
 _TELL_SECONDS = 0.2
 _START_SECONDS = 15
@@ -68,27 +66,36 @@ _log = logging.getLogger("cineray.train")
 # ---- the driver ------------------------------------------------------------------------------------------------------
 
 
-def run_on_ray(job: LearningJob, *, uri: str = "", address: str = "", sinks: Sequence[Sink] = ()) -> dict[str, Any]:
+def run_on_ray(
+    job: LearningJob,
+    *,
+    uri: str = "",
+    address: str = "",
+    sinks: Sequence[Sink] = (),
+    sample: MakeSamples | None = None,
+) -> dict[str, Any]:
     """Train on the Ray at `address`, or on an embedded one; returns what `cineray train` tells of it.
 
-    `uri`: where the run is or will be; on several machines it must be a place that all of them see.
+    `uri`: where the run is or will be; on several machines it must be a place that all of them see. `sample`: who makes
+    samples beside it, if the job wants some.
     """
     _patience()
+    check_maker(job, sample)
     run, job = open_or_create(job, uri)
     if _newest_step(run) >= job.steps:
         return {"run": run.uri, **summary_of(run), "metrics": {}}
     with connected(address, num_cpus=_cpus_here(job)), stopping_by_signals(StopRequest()) as request:
         _check_room(job)
         link = Link.open(job.limits.failures_without_progress)
-        told = _Driver(job, link, request, sinks).until_it_ends(_trainer(job, run, link))
+        told = _Driver(job, run, link, request, sinks).until_it_ends(_trainer(job, run, link, sample))
     if "interrupted" in told:
         raise Interrupted(told["interrupted"])
-    return told
+    return told | told_of_samples(job, run)
 
 
-def _trainer(job: LearningJob, run: RunFolder, link: Link) -> TorchTrainer:
+def _trainer(job: LearningJob, run: RunFolder, link: Link, sample: MakeSamples | None) -> Trainer:
     elastic, options = isinstance(job.parallel.workers, tuple), _options(job, run)
-    return TorchTrainer(
+    return Trainer(
         _work,
         train_loop_config={"run": run.uri, "job": job, "options": options, "link": link},
         scaling_config=ray.train.ScalingConfig(
@@ -103,11 +110,12 @@ def _trainer(job: LearningJob, run: RunFolder, link: Link) -> TorchTrainer:
             # The link decides when it is enough: a run on machines that come and go may fail often and still get on.
             failure_config=ray.train.FailureConfig(max_failures=-1),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
-            callbacks=[_Losses(link), *([_FreshView()] if elastic else [])],
+            callbacks=[Losses(link), *([FreshView()] if elastic else [])],
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
         ),
         datasets={DATASET: lambda: ray.data.range(1)},  # Ray Train asks for some; the plan is behind `data_config`
         dataset_config=data_config(options, link.steps),
+        **samples_task(job, run, sample),
     )
 
 
@@ -121,55 +129,17 @@ def _storage(run: RunFolder) -> dict[str, Any]:
     return told | {"storage_path": folder.partition("://")[2], "storage_filesystem": _arrow_filesystem(folder)}
 
 
-class _Losses(ray.train.UserCallback):  # type: ignore[misc]
-    """In Ray's controller: hears of lost workers, and ends the run where starting them again makes no sense."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ARG002
-        """Called whenever workers have failed."""
-        causes = {rank: getattr(error, "health_check_failure", error) for rank, error in worker_exceptions.items()}
-        if any(getattr(cause, "preempted", False) for cause in causes.values()):
-            return  # that a machine was taken away says nothing of the run
-        dead = [f"rank {rank}: {_first_line(cause)}" for rank, cause in causes.items() if _is_death(cause)]
-        final = self._link.lost("; ".join(dead))
-        if final is not None:
-            raise final
-
-
-class _FreshView(ControllerCallback):  # type: ignore[misc]
-    """In Ray's controller: after a failure an elastic run counts the machines that are left, and not those that were.
-
-    Ray counts them every 20 s, and otherwise tries to start workers on a machine that is gone, again and again.
-    """
-
-    def before_controller_execute_failure_decision(self, failure_decision: Any) -> None:  # noqa: ARG002
-        """Called before workers are started again, and also when that has failed."""
-        try:
-            ray.get(get_or_create_autoscaling_coordinator().get_reserved_resources.remote("", True), timeout=5)
-        except ray.exceptions.RayError as error:
-            _log.warning("Ray's view of the cluster could not be renewed, a restart may take longer: %s", error)
-
-
-def _is_death(cause: Exception) -> bool:
-    """A worker that died, as against one that raised an error: that one has told the link itself."""
-    return isinstance(cause, ray.exceptions.RayActorError)
-
-
-def _first_line(cause: Exception) -> str:
-    return " ".join(str(cause).split("\n", 1)[0].split())[:300]
-
-
 class _Driver:
     """Waits for Ray Train in the main thread, which hears signals and shows figures; `fit` has a thread of its own."""
 
-    def __init__(self, job: LearningJob, link: Link, request: StopRequest, sinks: Sequence[Sink]) -> None:
-        self._job, self._link, self._request, self._sinks = job, link, request, sinks
-        self._shown = (-1, -1)
+    def __init__(
+        self, job: LearningJob, run: RunFolder, link: Link, request: StopRequest, sinks: Sequence[Sink]
+    ) -> None:
+        self._job, self._run, self._link, self._request, self._sinks = job, run, link, request, sinks
+        self._shown: tuple[Any, Any] = (None, None)
         self._has_told = False
 
-    def until_it_ends(self, trainer: TorchTrainer) -> dict[str, Any]:
+    def until_it_ends(self, trainer: Trainer) -> dict[str, Any]:
         """What rank 0 returned; raises what ended the run."""
         ended: list[Any] = []
 
@@ -204,19 +174,21 @@ class _Driver:
                     f"stopped by {self._request.reason} while no worker was at work; what is saved is saved. "
                     "To go on, start the same run again"
                 )
-        if silent > _PATIENT_SECONDS and not self._has_told:
-            _log.warning("%s", _waiting_for(self._job))
+        if silent > _PATIENT_SECONDS and not self._has_told and _newest_step(self._run) < self._job.steps:
+            _log.warning("%s", _waiting_for(self._job))  # else the last samples are being made
         self._has_told = silent > _PATIENT_SECONDS
 
     def _show(self) -> None:
         """Tell the sinks what is newer than what was shown."""
         row, judged = self._link.news()
+        # After a restart steps come again, and are told again.
+        newest = (row.get("attempt"), row.get("step")), (judged.get("attempt"), judged.get("step"))
         for sink in self._sinks:
-            if row.get("step", -1) > self._shown[0]:
+            if row and newest[0] != self._shown[0]:
                 sink.row(row)
-            if judged.get("step", -1) > self._shown[1]:
+            if judged and newest[1] != self._shown[1]:
                 sink.judged(judged["step"], judged["metrics"])
-        self._shown = max(row.get("step", -1), self._shown[0]), max(judged.get("step", -1), self._shown[1])
+        self._shown = newest
 
 
 def _patience() -> None:
@@ -232,8 +204,11 @@ def _gpus(job: LearningJob) -> int:
 
 
 def _cpus_here(job: LearningJob) -> int:
-    """Of an embedded Ray: this machine's cores decode, and trainers come on top, for they share the same cores."""
-    return len(os.sched_getaffinity(0)) + int(-(-job.parallel.most_workers * job.parallel.cpus_per_worker // 1))
+    """Of an embedded Ray: this machine's cores decode; trainers come on top, for they share the same cores, and so do
+    samples."""
+    samples = samples_of(job)
+    besides = job.parallel.most_workers * job.parallel.cpus_per_worker + (samples.cpus if samples is not None else 0)
+    return len(os.sched_getaffinity(0)) + math.ceil(besides)
 
 
 def _check_room(job: LearningJob) -> None:
@@ -263,9 +238,7 @@ def _waiting_for(job: LearningJob) -> str:
 
 
 def _options(job: LearningJob, run: RunFolder) -> RayOptions:
-    label = {"ray-subcluster": job.feed.decode_subcluster} if job.feed.decode_subcluster else None
-    spec = feed_of(job, run, on_gpu=_gpus(job) > 0)
-    return RayOptions(spec=spec, decode_label=label, stall_seconds=job.feed.no_batch_seconds)
+    return ray_options(feed_of(job, run, on_gpu=_gpus(job) > 0), job.feed)
 
 
 def _newest_step(run: RunFolder) -> int:
@@ -285,7 +258,7 @@ def _arrow_filesystem(uri: str) -> Any:
 
 def _work(told: dict[str, Any]) -> dict[str, Any]:
     """One rank of one start of the workers."""
-    job, link, world = told["job"], told["link"], World.here()
+    job, link, world = told["job"], told["link"], World.here(gpus=min(1, len(ray.get_gpu_ids())))
     try:
         run = _opened(told["run"], world)
         if _not_again(run, link, world):
@@ -299,7 +272,7 @@ def _work(told: dict[str, Any]) -> dict[str, Any]:
                 world=world,
                 stop=stop,
                 sinks=[_Teller(link)],
-                on_checkpoint=_report,
+                on_checkpoint=_Reporter(job, run),
             )
     except Interrupted as told_to:
         return {"interrupted": str(told_to)}
@@ -328,7 +301,7 @@ def _fed(options: RayOptions, steps: range, link: Link, world: World) -> Iterato
     """This rank's batches. Ray makes the dataset when rank 0 asks for its shard, and must know by then from where."""
     if world.rank == 0:
         link.plan(steps)
-    return train_shard(options, steps).batches()
+    return train_shard(options, steps, counts_substitutes=False).batches()  # the loop adds them up over the ranks
 
 
 class _Stop(StopRequest):
@@ -383,12 +356,21 @@ class _Teller:
         """The driver gets it as the result."""
 
 
-def _report(step: int, metrics: Mapping[str, float]) -> None:
-    """Tell Ray Train of a checkpoint, on all ranks: it keeps a pointer, for its own views and for sweeps."""
-    told = {"step": step, **metrics}
-    if ray.train.get_context().get_world_rank() != 0:
-        ray.train.report(told)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / POINTER).write_text(json.dumps({"step": step}))
-        ray.train.report(told, checkpoint=ray.train.Checkpoint.from_directory(folder))
+class _Reporter:
+    """Tells Ray Train of checkpoints, on all ranks: it keeps a pointer, for its own views and for sweeps, and has
+    samples made of those that are due."""
+
+    def __init__(self, job: LearningJob, run: RunFolder) -> None:
+        samples = samples_of(job)
+        self._due = None if samples is None else Due(samples.every_steps, last_step=job.steps, done=_newest_step(run))
+
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+        """A checkpoint is on its way."""
+        told = {"step": step, **metrics}
+        due = self._due is not None and self._due(step)
+        if ray.train.get_context().get_world_rank() != 0:
+            ray.train.report(told)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / POINTER).write_text(json.dumps({"step": step}))
+            ray.train.report(told, checkpoint=ray.train.Checkpoint.from_directory(folder), validation=due)

@@ -95,6 +95,10 @@ class RunRecorder:
         """Seconds of the step under way that were spent beside its phases: `host_to_device`."""
         self._clock.add(name, seconds)
 
+    def waiting(self) -> float:
+        """How long data was waited for."""
+        return self._clock.waiting()
+
     def stepped(self, facts: StepFacts, batch: Batch) -> None:
         """A step is done."""
         times = self._clock.take()

@@ -5,13 +5,17 @@ of their own. A run's record holds the definite job, so repeating it asks nothin
 
 Validation clips come from the split that is meant for it (`validation.split`). Of a dataset whose version has no clips
 of that split, or that trains on all splits, a share of the videos (`validation.held_out`) is kept from training by a
-filter: the videos whose ids are the smallest, at least one. An id is a hash of the video's content, so which videos
-these are is as good as drawn by lot, and the same in every run on that version.
+filter, whole groups at a time: what was cut from one recording is on one side. Where each video is its own group these
+are the ones whose ids are the smallest, at least one; else the groups are taken by a hash of their keys and the filter
+lists their videos. An id is a hash of the video's content, so which videos these are is as good as drawn by lot either
+way, and the same in every run on that version.
 """
 
 from __future__ import annotations
 
 from typing import TypeVar
+
+import blake3
 
 from cineray.errors import UsageError
 from cineray.feed import FeedSpec, LakeCatalog, resolve
@@ -21,6 +25,9 @@ from cineray.plan import DatasetSpec, Recipe
 from cineray.train.config import LearningJob, TrainJob, ValidationConfig
 
 J = TypeVar("J", bound=LearningJob)
+
+MOST_LISTED = 10_000
+"""Videos that a filter names one by one, at most: a run's record holds it, and few judge as well as many."""
 
 
 def resolved(job: J) -> J:
@@ -60,32 +67,56 @@ def _apart(spec: DatasetSpec, config: ValidationConfig) -> tuple[DatasetSpec, Da
     version = Lake.open(spec.lake).resolve(spec.version)
     if version.splits.get(config.split) and spec.split not in (None, config.split):
         return spec, spec.model_copy(update={"split": config.split, "balance": "none"})
-    videos = _videos(spec)
-    kept = max(1, round(config.held_out * len(videos)))
-    if len(videos) <= kept:
-        raise UsageError(
-            f"the dataset of {spec.lake} has {len(videos)} videos in split {spec.split}, too few to hold out "
-            f"{config.held_out:g} of them for validation; ingest more, or set validation.every_steps=0"
-        )
-    held = f"video_id <= '{videos[kept - 1]}'"
+    held = _held_out(spec, config.held_out)
     own = f"({spec.filter}) AND " if spec.filter else ""
     judges = spec.model_copy(update={"filter": f"{own}{held}", "balance": "none"})
     return spec.model_copy(update={"filter": f"{own}NOT ({held})"}), judges
 
 
-def _videos(spec: DatasetSpec) -> list[str]:
-    """The ids of the videos that a dataset draws from, ascending; nothing but ids is read."""
+def _held_out(spec: DatasetSpec, share: float) -> str:
+    """Which of a dataset's videos judge, as a filter."""
+    group_of = _groups(spec)
+    groups: dict[str, list[str]] = {}
+    for video, group in sorted(group_of.items()):
+        groups.setdefault(group, []).append(video)
+    kept = max(1, round(share * len(group_of)))
+    if len(groups) < 2 or len(group_of) <= kept:
+        raise UsageError(
+            f"the dataset of {spec.lake} has {len(group_of)} videos of {len(groups)} groups in split {spec.split}, too "
+            f"few to hold out {share:g} of them for validation; ingest more, or set validation.every_steps=0"
+        )
+    if len(groups) == len(group_of):
+        return f"video_id <= {sql_text(sorted(group_of)[kept - 1])}"
+    held = _some_groups(groups, min(kept, MOST_LISTED))
+    return f"video_id IN ({', '.join(map(sql_text, held))})"
+
+
+def _some_groups(groups: dict[str, list[str]], most: int) -> list[str]:
+    """The videos of some groups, as many as fit, but of one group at least."""
+    in_turn = sorted(groups, key=lambda group: blake3.blake3(group.encode()).digest())
+    held: list[str] = []
+    for group in in_turn:
+        if len(held) + len(groups[group]) <= most:
+            held += groups[group]
+    smallest: list[str] = min((groups[group] for group in in_turn), key=len)
+    return sorted(held or smallest)
+
+
+def _groups(spec: DatasetSpec) -> dict[str, str]:
+    """The group of each video that a dataset draws from; nothing but ids is read."""
     lake = Lake.open(spec.lake)
     version = lake.resolve(spec.version)
     ready = "state = 'ready'" + (f" AND ({spec.filter})" if spec.filter else "")
     in_split = None if spec.split is None else f"split = {sql_text(spec.split)}"
-    wanted = {
-        table: {
-            value for batch in lake.scan(version, table, ["video_id"], where) for value in batch["video_id"].to_pylist()
-        }
-        for table, where in (("media", ready), ("clips", in_split))
+    media = {
+        video for batch in lake.scan(version, "media", ["video_id"], ready) for video in batch["video_id"].to_pylist()
     }
-    return sorted(wanted["media"] & wanted["clips"])
+    return {
+        video: group or video
+        for batch in lake.scan(version, "clips", ["video_id", "group_id"], in_split)
+        for video, group in zip(batch["video_id"].to_pylist(), batch["group_id"].to_pylist(), strict=True)
+        if video in media
+    }
 
 
 def _check_has_clips(recipe: Recipe, config: ValidationConfig) -> None:

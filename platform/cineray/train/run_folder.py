@@ -139,6 +139,11 @@ class RunFolder:
         told: dict[str, Any] = yaml.safe_load(self.job_text())
         return told
 
+    def newest_job_text(self) -> str:
+        """The job's YAML as its last start had it: what does not shape batches may have been set anew since."""
+        told = [one["job"] for one in self.attempts() if "job" in one]
+        return str(told[-1]) if told else self.job_text()
+
     def write_job(self) -> None:
         """Put run.yaml there, as run.json has it: after a kill it may be missing."""
         put_object(join_uri(self.uri, "run.yaml"), self.job_text().encode())
@@ -182,8 +187,18 @@ class RunFolder:
         return attempt
 
     def events(self) -> list[dict[str, Any]]:
-        """Everything that was noted, attempt by attempt: `attempt`, `at`, `event` and its facts."""
-        return [{"attempt": int(name), **line} for name, line in read_logs(self.folder("events"))]
+        """Everything that was noted, attempt by attempt: `attempt`, `at`, `event` and its facts. Of an attempt, what
+        others noted (`note_beside`) comes last."""
+        told = [{"attempt": int(name), **line} for name, line in read_logs(self.folder("events"))]
+        return sorted(told, key=lambda event: (event["attempt"], "beside" in event))
+
+    def note_beside(self, event: str, *, name: str, **facts: Any) -> None:
+        """Something happened beside the newest attempt, in a process that does not hold it. `name` is a log of its own,
+        and is told as `beside`."""
+        number = max((int(one["attempt"]) for one in self.attempts()), default=0)
+        log = open_log(self.folder("events"), f"{number:05d}-{name}")
+        log.add({"at": time.time(), "event": event, "beside": name, **facts})
+        log.close()
 
     def copy_journal(self, folder: str) -> str:
         """A journal of its own with the verdicts of now, for who looks at batches without a say in the run."""

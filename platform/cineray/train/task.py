@@ -45,7 +45,7 @@ class TrainTask(Protocol):
         """The hidden matrices."""
 
     def forward_flops(self, model: nn.Module, shape: Shape) -> int:
-        """Of one clip; a training step takes three times as many."""
+        """Of one clip: a third of what a training step takes, for that is what three times of it stand for."""
 
     def tokens(self, shape: Shape) -> int:
         """Of one clip, as the model counts them."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -35,22 +36,24 @@ def task_for(job: LearningJob, run: RunFolder, world: World, *, encoder: LatentE
         return DiffusionTask(job, encoder=encoder, validation=flow_validation(job, run, world))
     if isinstance(job, TrainVaeJob):
         exports = [run.folder("autoencoder.safetensors"), *([job.export] if job.export else [])]
-        return AutoencoderTask(job, world=world, held_out=fixed_batches(job), exports=exports)
+        return AutoencoderTask(job, world=world, held_out=fixed_batches(job, run), exports=exports)
     raise UsageError(f"a {type(job).__name__} has no training; wanted a TrainJob or a TrainVaeJob")
 
 
-def fixed_batches(job: LearningJob) -> Batches | None:
-    """The batches that a job is judged on; None where it wants none."""
+def fixed_batches(job: LearningJob, run: RunFolder) -> Batches | None:
+    """The batches that a job is judged on; None where it wants none. A clip that kills its decoder is replaced when the
+    run is started again, as it is in training: it has a journal of its own."""
     spec = validation_spec(job)
     if spec is None:
         return None
+    spec = replace(spec, journal=run.folder("validation/journal"))
     steps = steps_for(spec, job.validation.clips)
     return lambda rank, size: local_batches(spec, steps, rank=rank, world=size)
 
 
 def flow_validation(job: TrainJob, run: RunFolder, world: World) -> FlowValidation | None:
     """How a diffusion model is judged; None where the job does not want it."""
-    batches = fixed_batches(job)
+    batches = fixed_batches(job, run)
     if batches is None:
         return None
 

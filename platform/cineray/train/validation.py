@@ -25,12 +25,16 @@ from cineray.records import Batch
 from cineray.train.diffusion_model import core_of
 from cineray.train.inputs import Inputs, micro_batches
 from cineray.train.parallel import World
+from cineray.train.watchdog import alive
 
 if TYPE_CHECKING:
     from cineray.train.diffusion_task import DiffusionTask
 
 Batches = Callable[[int, int], Iterator[Batch]]
 """(rank, world) -> that share of the fixed batches, in order."""
+
+Question = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""x_BCTHW, e_BCTHW, t_B, seconds_BT, and which frames are real."""
 
 HEADLINE_BINS = 2
 
@@ -83,9 +87,12 @@ class FlowValidation:
     def _summed(self, task: DiffusionTask, model: nn.Module) -> Sums:
         sums = torch.zeros(3, self.bins, dtype=torch.float64, device=self.world.device)
         for inputs in self._fixed(task):
+            alive("validation")
             part = inputs.to(self.world.device)
-            right_B = self._losses(task, model, part)
-            wrong_B = self._losses(task, model, self._wrong(task, part)) if self._can_be_wrong(task) else right_B
+            question = posed(task, part, self.bins)
+            right_B = wrong_B = self._losses(task, model, part, question)
+            if self._can_be_wrong(task):
+                wrong_B = self._losses(task, model, self._wrong(task, part), question)
             weighed = torch.stack([right_B, wrong_B, torch.ones_like(right_B)]) * part.weight_B
             sums.index_add_(1, part.slots_B % self.bins, weighed.double())
         return Sums(*self.world.sum_(sums).cpu())
@@ -95,14 +102,15 @@ class FlowValidation:
         if self._inputs is None:
             self._inputs, first = [], 0
             for batch in self._batches(self.world.rank, self.world.size):
+                alive("decoding the clips of the validation")
                 inputs = numbered(task.inputs(batch), first)
                 largest = self.world.largest_share(batch.global_size)
                 self._inputs += micro_batches(inputs, largest_share=largest, micro_batch=task.job.micro_batch)
                 first += batch.global_size
         return self._inputs
 
-    def _losses(self, task: DiffusionTask, model: nn.Module, part: Inputs) -> Tensor:
-        x_BCTHW, e_BCTHW, t_B, seconds_BT, real_BT = posed(task, part, self.bins)
+    def _losses(self, task: DiffusionTask, model: nn.Module, part: Inputs, question: Question) -> Tensor:
+        x_BCTHW, e_BCTHW, t_B, seconds_BT, real_BT = question
         t_BT = t_B[:, None].expand_as(seconds_BT)
         flow = core_of(model).flow()
         cond = task.conditioning(part, seconds_BT, real_BT)
@@ -145,8 +153,8 @@ def numbered(inputs: Inputs, first: int) -> Inputs:
     return replace(inputs, slots_B=inputs.slots_B + first)
 
 
-def posed(task: DiffusionTask, part: Inputs, bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The question that is always the same: x, e, t, seconds, and which frames are real."""
+def posed(task: DiffusionTask, part: Inputs, bins: int) -> Question:
+    """The question that is always the same, whatever class and caption go with it."""
     x_BCTHW, seconds_BT, real_BT = task.clips(part)
     e_BCTHW = normal(x_BCTHW.shape[1:], seed=0, step=0, slots_B=part.slots_B, purpose=Purpose.VALIDATION)
     t_B = (part.slots_B % bins + 0.5).float() / bins

@@ -1,7 +1,8 @@
 """The last line of a run: its ledger and its goodput go in, one sentence comes out: what bounds it, and what to change.
 
-Judged are the steps after the first ones of each shape (compiling, settling), by medians, so that one slow step says
-nothing; what is lost between steps (checkpoints, validation, restarts) is judged by sums over the run's whole life.
+Judged are the steps after the first ones of each shape (compiling, settling): shares of waiting and rates by sums over
+them all, shares of computing and MFU by medians. What is lost between steps (checkpoints, validation, restarts) is
+judged by sums over the run's whole life.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cineray.train.goodput import FIRST_STEPS, waited
+from cineray.train.goodput import FIRST_STEPS, waited, waited_here
 
 Bound = Literal["unknown", "data", "compute", "launch", "checkpoints", "validation", "restarts"]
 
@@ -20,6 +21,7 @@ DATA_BOUND = 0.05
 """Waiting for data above this share of a step is what to look at first."""
 LOW_MFU = 0.25
 LEAST_STEPS = 5
+_MOSTLY = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +58,34 @@ def _said(
 ) -> tuple[Bound, str]:
     lost = _largest_loss(goodput)
     if data > DATA_BOUND and data >= (lost[1] if lost else 0.0):
-        return "data", f"data-bound: {100 * data:.0f} % of each step waits for batches; {_more_data(data, driver)}"
+        who = _who_waits(rows)
+        return "data", f"data-bound: {100 * data:.0f} % of each step waits for batches{who}; {_more_data(data, driver)}"
     if lost is not None:
         cause, share = lost
         return _LOSSES[cause][0], f"{_LOSSES[cause][1].format(share=f'{100 * share:.0f} %')}"
-    compute = statistics.median(float(row["compute_s"]) / (float(row["step_s"]) or math.nan) for row in rows)
+    compute = statistics.median(_computed(row) / (float(row["step_s"]) or math.nan) for row in rows)
     said = f"compute-bound: {100 * compute:.0f} % of each step computes, {100 * data:.1f} % waits for data"
     if not math.isnan(mfu) and mfu < LOW_MFU:
         hint = "compile the blocks (compile=true), or give each step more work (recipe.batch_size, micro_batch)"
         return "launch", f"{said}, at {100 * mfu:.0f} % MFU: {hint}"
     told = "" if math.isnan(mfu) else f", at {100 * mfu:.0f} % MFU"
     return "compute", f"{said}{told}: more or faster devices, or a smaller model, make it faster"
+
+
+def _computed(row: Mapping[str, Any]) -> float:
+    """Without what the first process waited, in its sums, for another that had no batch."""
+    return float(row["compute_s"]) - (waited(row) - waited_here(row))
+
+
+def _who_waits(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Named where it is mostly one of several: its machine or its share is slow, not the feed."""
+    by_rank: dict[int, float] = {}
+    for row in rows:
+        rank = int(row.get("longest_wait_rank") or 0)
+        by_rank[rank] = by_rank.get(rank, 0.0) + waited(row)
+    rank, most = max(by_rank.items(), key=lambda pair: pair[1])
+    several = int(rows[-1].get("world_size") or 1) > 1
+    return f", mostly those of rank {rank}" if several and most > _MOSTLY * sum(by_rank.values()) else ""
 
 
 def _more_data(data: float, driver: str) -> str:

@@ -28,6 +28,16 @@ _LOOKS_PER_LIMIT = 20
 _LONGEST_LOOK_SECONDS = 10.0
 
 
+_watching: list[Watchdog] = []
+"""Of this process; more than one only in tests."""
+
+
+def alive(doing: str) -> None:
+    """A sign of life, from whoever does something long: the next clip of a validation, the next part of an upload."""
+    for watchdog in _watching:
+        watchdog.alive(doing)
+
+
 class Watchdog:
     """Watches one process while it trains."""
 
@@ -52,6 +62,7 @@ class Watchdog:
     def start(self) -> Watchdog:
         """Begin to watch."""
         self.alive("starting")
+        _watching.append(self)
         self._thread.start()
         return self
 
@@ -61,6 +72,8 @@ class Watchdog:
 
     def stop(self) -> None:
         """End of the training: nothing is watched any more."""
+        if self in _watching:
+            _watching.remove(self)
         self._stop.set()
         self._thread.join()
         faulthandler.cancel_dump_traceback_later()

@@ -25,6 +25,7 @@ from cineray.feed.latent_store import LatentStore
 from cineray.feed.wire import pack, unpack
 from cineray.models.autoencoder import HeldOut, load_autoencoder
 from cineray.models.autoencoder_config import VaeLiteConfig
+from cineray.models.vae_lite import VaeLite
 from cineray.models.vae_lite_file import read_vae_lite, write_vae_lite
 from cineray.plan import DatasetSpec, FrameSpec, SamplingSpec
 from cineray.records import Batch, ClipSpec
@@ -137,6 +138,32 @@ def test_a_whole_training_loses_the_same_in_all_modes_and_says_when_keeping_late
         assert one["make_s"] > one["encode_s"] > 0, "what `cineray latents` noted beside the store, or the plan's guess"
         assert one["break_even_epochs"] == (pytest.approx(one["make_s"] / saved) if saved > 0 else None)
         assert ("epochs on" in one["sentence"]) == (saved > 0)
+
+
+def test_what_encoding_takes_is_said_of_a_whole_step_and_not_of_one_of_its_parts(
+    job_of: JobOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four clips in four parts, each of which is encoded in a tenth of a second; validation is no part of a step."""
+    encode = VaeLite.encode
+
+    def slow(self: VaeLite, *told: Any, **more: Any) -> torch.Tensor:
+        time.sleep(0.1)
+        return encode(self, *told, **more)
+
+    monkeypatch.setattr(VaeLite, "encode", slow)
+    small = {"model": {"kind": "stdit", "size": "custom", "width": 16, "depth": 1, "heads": 2, "patch": [1, 2, 2]}}
+    judged = {"every_steps": 1, "clips": 2, "bins": 2, "held_out": 0.1, "baseline_clips": 0}
+    told = run_local(job_of(steps=3, micro_batch=1, validation=judged, **small), uri=str(tmp_path / "run"))["latents"]
+    assert 0.4 < told["encode_s"] <= told["online_step_s"]
+
+    encoder = LatentEncoder(load_autoencoder(job_of().autoencoder), job_of().latents)
+    frames = torch.zeros(2, 5, 32, 32, 3, dtype=torch.uint8)
+    encoder.encode(frames)
+    assert encoder.seconds() == 0
+    for step in (7, 7, 8):
+        encoder.encode(frames, step=step)
+    assert encoder.step_seconds() == [pytest.approx(0.2, rel=0.5), pytest.approx(0.1, rel=0.5)]
+    assert encoder.seconds() == pytest.approx(sum(encoder.step_seconds()))
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
@@ -326,6 +353,24 @@ def test_one_that_is_killed_leaves_a_store_that_the_next_one_completes(job_of: J
     assert np.array_equal(
         bits(job_of("online", recipe=random, steps=120), tmp_path / "online"), bits(job, tmp_path / "run")
     )
+
+
+def test_where_latents_are_made_follows_what_was_asked_for_and_not_what_is_seen(
+    job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray shows all GPUs to tasks that were given none."""
+    from cineray.train.ray_latents import work_of
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    job = job_of("precomputed")
+    on_cores = prepare(job, STEPS, on_gpu=False)
+    assert (on_cores.on_gpu, on_cores.compute) == (False, "fp32")
+    work = work_of(job.model_dump_json(), on_cores.spec.fingerprint, "fp32", on_gpu=False)
+    assert work.device == CPU
+    assert work.make(on_cores.wanted.steps).encoded == 12
+    # In this process: as the job would train.
+    assert prepare(job_of("precomputed", parallel={"gpus_per_worker": 0}), STEPS).on_gpu is False
 
 
 @pytest.mark.ray

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from cineray.errors import UsageError
 from cineray.models import Conditioning, Image2VideoConfig, StDiTConfig, VideoModel, build_model
@@ -82,6 +84,29 @@ def test_after_training_frames_see_each_other_and_image_weights_are_what_they_we
     with torch.no_grad():
         change = (model(other, t, cond) - model(x, t, cond)).abs().amax((0, 1, 3, 4))
     assert bool((change[1:4] > 1e-5).all())
+
+
+@pytest.mark.parametrize("with_caption", [False, True])
+def test_the_work_of_training_leaves_out_what_is_frozen(tmp_path: Path, with_caption: bool) -> None:
+    """By torch's count, forward and back: within a hundredth; three forward passes would be a quarter too much."""
+    base = StDiTConfig(size="custom", width=48, depth=4, heads=2, patch=(1, 4, 4))
+    told = {"channels": 3, "num_classes": 2, "text_width": 16 if with_caption else None, "longest": (8, 32, 32)}
+    torch.save(build_model(base, **told).state_dict(), tmp_path / "image.pt")  # type: ignore[arg-type]
+    config = Image2VideoConfig(base=base, image_weights=str(tmp_path / "image.pt"))
+    model = build_model(config, **told)  # type: ignore[arg-type]
+    cond = Conditioning(
+        seconds_BT=torch.arange(8)[None] / 8,
+        frame_is_real_BT=torch.ones(1, 8, dtype=torch.bool),
+        class_B=torch.tensor([1]),
+        text_BLD=torch.randn(1, 5, 16) if with_caption else None,
+        text_is_real_BL=torch.ones(1, 5, dtype=torch.bool) if with_caption else None,
+    )
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        model(torch.randn(1, 3, 8, 32, 32), torch.rand(1, 8), cond).square().mean().backward()
+    size, text_tokens = (3, 8, 32, 32), 5 if with_caption else 0
+    counted = counter.get_total_flops()
+    assert model.training_flops(size, text_tokens=text_tokens) == pytest.approx(counted, rel=0.01)
+    assert 3 * model.forward_flops(size, text_tokens=text_tokens) > 1.25 * counted
 
 
 def test_the_hash_tells_any_change_of_a_frozen_weight(image_model: VideoModel, tmp_path: Path) -> None:

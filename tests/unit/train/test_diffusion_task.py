@@ -207,6 +207,23 @@ def test_skill_is_measured_on_the_very_questions_that_the_model_is_asked(made: M
 
 
 @torch.no_grad()
+def test_a_shape_that_training_never_shows_is_not_looked_for_for_ever(made: ModuleType) -> None:
+    task, looked_at = DiffusionTask(made.job_of()), 0
+
+    def endless() -> Any:
+        nonlocal looked_at
+        for batch in made.made_batches(range(10_000), size=8):
+            looked_at += 8
+            yield batch
+
+    common = list(made.made_batches(range(1), size=8))
+    rare = [replace(one, frames_BTHWC=one.frames_BTHWC[:, :, :8]) for one in common]
+    told = baseline_losses(task, ready(task, made), endless(), [*common, *rare], clips=16, bins=4)
+    assert told == {}, "one shape has none, so there is none for all"
+    assert looked_at == 8 * 2 * 16
+
+
+@torch.no_grad()
 def test_too_few_clips_for_a_linear_denoiser_leave_the_mean(made: ModuleType) -> None:
     task = DiffusionTask(made.job_of())
     fixed = list(made.made_batches(range(3), size=8, seed=5))

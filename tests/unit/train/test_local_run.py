@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from cineray.diffusion import DiffusionConfig
-from cineray.errors import Interrupted, UsageError
-from cineray.feed import FeedConfig, FeedSpec, local_batch
-from cineray.ingest import EngineConfig, IngestConfig, ingest
+from cineray.errors import FeedStalled, Interrupted, UsageError
+from cineray.feed import FeedConfig, FeedSpec, local_batch, torch_feed
+from cineray.ingest import EngineConfig, IngestConfig, SplitConfig, ingest
 from cineray.models import StDiTConfig
 from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
 from cineray.testing import make_shapes
@@ -32,6 +32,8 @@ from cineray.train import (
     run_local,
 )
 from cineray.train.ledger import read_ledger
+from cineray.train.local_run import batches_of
+from cineray.train.parallel import World
 from cineray.train.resolve import resolved, training_spec, validation_spec
 from cineray.train.run_folder import RunSuperseded
 from cineray.train.stop import StopRequest
@@ -88,6 +90,44 @@ def test_a_run_tells_what_came_of_it_and_leaves_a_whole_record(whole: dict[str, 
     assert "built" in [event["event"] for event in RunFolder.open(whole["run"]).events()]
 
 
+def test_a_run_that_is_named_goes_on_as_it_was_last_told_to(lake: str, tmp_path: Path) -> None:
+    from cineray.cli.job import read_job
+
+    uri = str(tmp_path / "run")
+    run_local(job_of(lake, steps=2), uri=uri)
+    run_local(job_of(lake, steps=3, optimiser=OptimiserConfig(warmup_steps=2, lr=0.25)), uri=uri)
+    job = read_job(uri, [])
+    assert isinstance(job, TrainJob)
+    assert (job.steps, job.optimiser.lr) == (3, 0.25)
+    assert job.recipe == RunFolder.open(uri).spec().recipe, "of the very version"
+
+
+def test_which_kernel_attention_ran_in_is_recorded_with_the_first_step(lake: str, tmp_path: Path) -> None:
+    """`flex` runs where it can and the reference where it cannot: the record says which one it was."""
+    asked = StDiTConfig(size="custom", width=24, depth=1, heads=2, patch=(1, 8, 8), attention="flex")
+    on_cores = ParallelConfig(gpus_per_worker=0)
+    run = run_local(job_of(lake, model=asked, steps=2, parallel=on_cores), uri=str(tmp_path / "run"))
+    events = RunFolder.open(run["run"]).events()
+    names = [event["event"] for event in events]
+    assert names.count("attention") == 1
+    assert names.index("built") < names.index("attention")
+    (told,) = [event for event in events if event["event"] == "attention"]
+    assert told["kernel"].startswith("sdpa"), "heads of 12 values without padding need no mask"
+
+
+def test_a_job_without_gpus_is_trained_on_cores_and_one_with_a_gpu_only_where_there_is_one(
+    lake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    without = ParallelConfig(gpus_per_worker=0)
+    run = run_local(job_of(lake, steps=1, parallel=without), uri=str(tmp_path / "without"))
+    assert [event["device"] for event in RunFolder.open(run["run"]).events() if event["event"] == "built"] == ["cpu"]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(UsageError, match=r"gpus_per_worker is 1 and torch sees no GPU"):
+        run_local(job_of(lake, parallel=ParallelConfig(gpus_per_worker=1)), uri=str(tmp_path / "with"))
+    assert not (tmp_path / "with").exists()
+
+
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(lake: str, whole: dict[str, Any], tmp_path: Path) -> None:
     stop = StopRequest()
 
@@ -116,6 +156,23 @@ def test_workers_of_a_dataloader_change_nothing(lake: str, whole: dict[str, Any]
     run = run_local(job_of(lake, driver="torch", workers=1, steps=4), uri=str(tmp_path / "run"))
     # A shorter run has another schedule: what a step's clips cost before the weights have moved is the same.
     assert losses(run["run"])[0] == losses(whole["run"])[0]
+
+
+def test_workers_that_give_nothing_for_too_long_end_the_run(lake: str, tmp_path: Path) -> None:
+    feed = FeedConfig(driver="torch", workers=1, no_batch_seconds=0.01)  # less than a worker needs to start
+    with pytest.raises(FeedStalled, match=r"no batch for 0\.01 s from 1 workers"):
+        run_local(job_of(lake, feed=feed), uri=str(tmp_path / "run"))
+
+
+def test_as_many_steps_lie_ready_as_the_job_says(lake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker makes windows: of four steps each here, so that one of each of the two is four steps and more."""
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(torch_feed, "DataLoader", lambda _feed, **told: asked.append(told) or [])
+    job = job_of(lake, feed=FeedConfig(driver="torch", workers=2, prefetch_steps=4))
+    job = job.model_copy(update={"recipe": job.recipe.model_copy(update={"clips_per_visit": 4})})
+    spec = FeedSpec(recipe=job.recipe)
+    assert list(batches_of(job, spec, World.here())(range(8))) == []
+    assert [(told["num_workers"], told["prefetch_factor"], told["timeout"]) for told in asked] == [(2, 1, 600)]
 
 
 @pytest.mark.slow
@@ -181,6 +238,42 @@ def test_a_version_without_the_split_holds_out_a_share_of_its_videos(lake: str) 
     assert len(job.classes) == 8
 
 
+def test_what_was_cut_from_one_recording_is_held_out_together(tmp_path: Path) -> None:
+    """24 videos of 6 recordings of 4: a fifth is one recording, and no other one is parted either."""
+    make_shapes(tmp_path / "made", videos=24, frames=12, size_px=32)
+    for number, path in enumerate(sorted((tmp_path / "made").rglob("*.mp4"))):
+        path.rename(path.with_name(f"recording-{number % 6}-part-{number // 6}.mp4"))
+    source = IngestConfig(
+        source=str(tmp_path / "made"),
+        lake=str(tmp_path / "lake"),
+        splits=SplitConfig(group_by="path:(recording-[0-9]+)"),
+    )
+    ingest(source, EngineConfig(engine="local"))
+    job = resolved(job_of(str(tmp_path / "lake")))
+    training, judging = training_spec(job), validation_spec(job)
+    assert judging is not None
+
+    def recordings(spec: FeedSpec) -> dict[str, int]:
+        catalog = spec.open().catalogs[0]
+        names = [Path(catalog.located(number)[1].uri).name.split("-part")[0] for number in range(len(catalog))]
+        return {name: names.count(name) for name in names}
+
+    assert list(recordings(judging).values()) == [4]
+    assert list(recordings(training).values()) == [4] * 5
+    assert not recordings(judging).keys() & recordings(training).keys()
+    assert resolved(job) == job
+
+
+def test_one_recording_cannot_be_held_out_of_itself(tmp_path: Path) -> None:
+    make_shapes(tmp_path / "made", videos=3, frames=12, size_px=32)
+    source = IngestConfig(
+        source=str(tmp_path / "made"), lake=str(tmp_path / "lake"), splits=SplitConfig(group_by="path:(mp4)$")
+    )
+    ingest(source, EngineConfig(engine="local"))
+    with pytest.raises(UsageError, match=r"3 videos of 1 groups .*validation\.every_steps=0"):
+        resolved(job_of(str(tmp_path / "lake")))
+
+
 def test_a_version_with_the_split_is_judged_on_it(tmp_path: Path) -> None:
     make_shapes(tmp_path / "videos" / "train", videos=6, frames=12, size_px=32)
     make_shapes(tmp_path / "videos" / "validation", videos=3, frames=12, size_px=32, seed=1)
@@ -237,7 +330,7 @@ def test_a_run_that_is_started_again_elsewhere_is_left_to_the_newer_start(lake: 
     place = tmp_path / "run"
     with pytest.raises(RunSuperseded, match=f"the run {place} was started again while attempt 1 was at work"):
         run_local(job_of(lake), uri=str(place), sinks=[SomebodyElse(place)])
-    assert [path.name for path in sorted((place / "checkpoints").iterdir())] == ["00000003"]
+    assert [path.name for path in sorted((place / "checkpoints").iterdir())] == ["00000003", "00000004"]
     (last,) = [event for event in RunFolder.open(str(place)).events() if event["event"] == "end"]
     assert last["attempt"] == 1
     assert last["reason"].startswith("failed: RunSuperseded")

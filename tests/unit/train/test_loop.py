@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import os
 import signal
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from cineray.errors import FeedOrderError
-from cineray.train.config import CheckpointConfig, ValidationConfig
+from cineray.errors import FeedOrderError, TooManySubstitutions
+from cineray.records import Substitution
+from cineray.train.config import CheckpointConfig, OptimiserConfig, ValidationConfig
 from cineray.train.diffusion_task import DiffusionTask
 from cineray.train.loop import Loop, NoRecord, StepFacts, TrainResult
 from cineray.train.parallel import World
@@ -123,14 +125,37 @@ def test_it_judges_the_average_at_its_times_and_at_the_end_and_trains_on_unharme
     job = made.job_of(validation=ValidationConfig(every_steps=3), **fields)
     result, loop = run(job, recorder=diary, keeper=shelf, validation=Judge())
     assert [step for step, _ in diary.judged] == [3, 6, 7]
+    assert "seen" not in shelf.metrics[4], "those weights were not judged"
     assert result.metrics == diary.judged[-1][1]
     assert {metrics["training"] for _, metrics in diary.judged} == {0.0}
     name = next(name for name, _ in loop.learner.model.named_parameters())
     assert result.metrics["seen"] == float(shelf.saved[7]["ema"][name].sum())
     assert result.metrics["seen"] != float(shelf.saved[7]["model"][name].sum())
-    assert shelf.metrics[4]["seen"] == diary.judged[0][1]["seen"]
+    assert shelf.metrics[7]["seen"] == result.metrics["seen"]
     run(made.job_of(**fields), recorder=undisturbed)
     assert [facts.loss for facts in diary.facts] == [facts.loss for facts in undisturbed.facts]
+
+
+def test_what_was_judged_by_the_metric_that_ranks_is_saved_too(made: ModuleType, run: Any) -> None:
+    rule, shelf = CheckpointConfig(every_steps=None, best_metric="seen"), Shelf()
+    run(
+        made.job_of(steps=5, validation=ValidationConfig(every_steps=2), checkpoint=rule),
+        keeper=shelf,
+        validation=Judge(),
+    )
+    assert sorted(shelf.saved) == [2, 4, 5]
+    assert all("seen" in shelf.metrics[step] for step in (2, 4, 5))
+
+
+def test_how_the_optimiser_is_set_is_the_jobs_to_say_when_a_run_goes_on(made: ModuleType, run: Any) -> None:
+    shelf = Shelf()
+    first = {"kind": "adamw", "weight_decay": 0.1, "betas": (0.9, 0.95)}
+    run(made.job_of(steps=1, optimiser=OptimiserConfig(**first)), keeper=shelf)
+    again = OptimiserConfig(**first | {"weight_decay": 0.5, "betas": (0.8, 0.9)})
+    _, loop = run(made.job_of(steps=2, optimiser=again), keeper=shelf)
+    groups = [group for optimiser in loop.learner.optimisers for group in optimiser.param_groups]
+    assert max(group["weight_decay"] for group in groups) == 0.5
+    assert {tuple(group["betas"]) for group in groups} == {(0.8, 0.9)}
 
 
 def test_phases_come_in_turn_and_never_within_each_other(made: ModuleType, run: Any) -> None:
@@ -187,6 +212,23 @@ def test_nothing_is_saved_after_a_step_that_the_recorder_refuses(made: ModuleTyp
             batches=broken,
         )
     assert sorted(shelf.saved) == [2]
+
+
+def test_too_many_substitutes_end_the_run(made: ModuleType, run: Any) -> None:
+    """One in five of each step is replaced; one in a hundred may be."""
+
+    def replaced(steps: range) -> Any:
+        for batch in made.made_batches(steps):
+            stands_in = Substitution(
+                step=batch.step, slot=0, wanted_clip_id="a", used_clip_id="b", reason="truncated", detail="ends early"
+            )
+            yield dataclasses.replace(batch, substitutions=(stands_in,))
+
+    recipe = made.job_of().recipe.model_copy(update={"max_substituted_fraction": 0.01})
+    diary = Diary()
+    with pytest.raises(TooManySubstitutions, match=r"6 of 30 clips .* allows 5 in 100 steps"):
+        run(made.job_of(steps=50, recipe=recipe), recorder=diary, batches=replaced)
+    assert len(diary.facts) == 6
 
 
 def test_a_wish_for_a_checkpoint_is_granted_once(made: ModuleType, run: Any) -> None:

@@ -19,10 +19,14 @@ from cineray.plan import BucketSpec, DatasetSpec, Recipe
 from cineray.train import memory as memory_module
 from cineray.train.blank import blank_batch
 from cineray.train.compiling import CACHE, CompiledCode, arrange
+from cineray.train.config import ParallelConfig
 from cineray.train.diffusion_task import DiffusionTask
 from cineray.train.memory import LADDER, Memory, choose, kept_bytes
 from cineray.train.parallel import World
-from cineray.train.setup import make_learner, memory_for
+from cineray.train.setup import make_learner, memory_for, needed_besides
+from cineray.train.stand_ins import stand_ins
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -90,19 +94,19 @@ def test_selective_computes_every_second_product_of_a_block_again_and_full_all_o
 def test_the_first_rung_that_fits_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     needs = {"none": 100, "selective": 50, "full": 20}
     now: list[Memory] = []
-    monkeypatch.setattr(memory_module, "_peak_bytes", lambda loss: needs[now[-1]])
+    monkeypatch.setattr(memory_module, "_peak_bytes", lambda loss, device: needs[now[-1]])
     for device_bytes, chosen in ((200, "none"), (110, "selective"), (70, "full"), (10, "full")):
-        monkeypatch.setattr(memory_module, "_device_bytes", lambda told=device_bytes: told)
-        assert choose(lambda: torch.ones(()), now.append, needed_besides=40) == chosen
+        monkeypatch.setattr(memory_module, "_device_bytes", lambda device, told=device_bytes: told)
+        assert choose(lambda: torch.ones(()), now.append, device=CPU, needed_besides=40) == chosen
         assert now[-1] == chosen
 
 
 def test_what_does_not_run_out_of_memory_but_would_with_the_optimiser_is_not_chosen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(memory_module, "_peak_bytes", lambda loss: None)
-    monkeypatch.setattr(memory_module, "_device_bytes", lambda: 10**12)
-    assert choose(lambda: torch.ones(()), lambda memory: None, needed_besides=0) == "full"
+    monkeypatch.setattr(memory_module, "_peak_bytes", lambda loss, device: None)
+    monkeypatch.setattr(memory_module, "_device_bytes", lambda device: 10**12)
+    assert choose(lambda: torch.ones(()), lambda memory: None, device=CPU, needed_besides=0) == "full"
 
 
 def test_a_job_that_says_how_much_is_kept_is_not_tried(made: ModuleType, ready: Any) -> None:
@@ -130,6 +134,55 @@ def test_trying_takes_the_largest_shape_and_the_micro_batch(made: ModuleType, mo
     )
     memory_for(job, task, task.build(), [], World())
     assert set(seen) == {(3, 8, 16, 24, 3)}  # six clips in two parts
+
+
+def test_a_step_of_a_model_that_is_shared_out_needs_its_share_of_the_optimiser_and_what_is_gathered(
+    made: ModuleType, ready: Any
+) -> None:
+    """In bytes beside what trying shows. Alone: three states. Of eight: an eighth of weights, gradients and states; and
+    of weights as they are computed with, all, or the block that runs; and the block that comes next."""
+    task, model, _ = ready
+    blocks = list(task.blocks(model))
+    weights = sum(weight.nbytes for weight in model.parameters())
+    block = sum(weight.nbytes for weight in blocks[0].parameters())
+
+    def needed(kind: Any, shards: int, precision: str = "fp32", **parallel: Any) -> int:
+        told = made.job_of(precision=precision, parallel=ParallelConfig(**parallel))
+        return needed_besides(told, model, blocks, kind, shards)
+
+    assert needed("none", 1) == needed("ddp", 1) == 3 * weights
+    assert needed("fsdp2", 8) == 5 * weights // 8 + weights + block
+    assert needed("fsdp2", 8, "bf16") == 5 * weights // 8 + weights // 2 + block // 2
+    assert needed("hsdp", 8, reshard_after_forward=True) == 5 * weights // 8 + 2 * block
+    blocks[1].requires_grad_(False)
+    assert needed("none", 1) == 3 * (weights - block), "frozen weights have no optimiser"
+
+
+def test_a_model_is_tried_with_one_blocks_weights_in_place_of_all_and_is_itself_again(ready: Any) -> None:
+    task, model, inputs = ready
+    blocks = list(task.blocks(model))
+    before = {name: (weight, weight.clone()) for name, weight in model.named_parameters()}
+    block = sum(weight.nbytes for weight in blocks[0].parameters())
+    kept = kept_bytes(lambda: task.clip_losses(model, inputs, 0).sum())
+
+    with stand_ins(model, blocks, CPU):
+        tried = {weight.data_ptr(): weight for weight in model.parameters() if weight.numel()}
+        assert {name: weight.shape for name, weight in model.named_parameters(remove_duplicate=False)} == {
+            name: weight.shape for name, (weight, _) in before.items()
+        }
+        assert sum(weight.nbytes for weight in tried.values()) == (
+            sum(weight.nbytes for weight, _ in before.values()) - block
+        )
+        # Matrices are kept too, turned: here one block's in place of two.
+        assert kept - block <= kept_bytes(lambda: task.clip_losses(model, inputs, 0).sum()) < kept
+        task.clip_losses(model, inputs, 0).sum().backward()
+    with stand_ins(model, blocks, CPU, torch.bfloat16):
+        assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+        task.clip_losses(model, inputs, 0).sum().backward()
+
+    after = dict(model.named_parameters())
+    assert all(after[name] is weight and torch.equal(weight, value) for name, (weight, value) in before.items())
+    assert all(weight.grad is None for weight in after.values())
 
 
 def test_all_blocks_share_one_graph_per_shape(ready: Any, made: ModuleType) -> None:

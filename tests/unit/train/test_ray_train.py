@@ -19,8 +19,10 @@ from cineray.train.parallel import World
 from cineray.train.run_folder import RunSuperseded
 
 ray = pytest.importorskip("ray")
-from cineray.feed import FeedConfig  # noqa: E402
+from cineray.feed import FeedConfig, FeedSpec  # noqa: E402
+from cineray.feed.ray_options import ray_options  # noqa: E402
 from cineray.train import ray_train  # noqa: E402
+from cineray.train.ray_control import Losses  # noqa: E402
 from cineray.train.ray_link import LinkState, is_final  # noqa: E402
 
 
@@ -100,6 +102,21 @@ def test_a_notice_is_a_wish_for_a_checkpoint_once_until_half_of_its_time(monkeyp
     assert [stop.take_checkpoint_wish() for _ in range(3)] == [True, False, False], "another machine goes too"
 
 
+def test_what_a_job_says_of_its_feed_reaches_the_feed_under_ray_train(made: ModuleType) -> None:
+    feed = FeedConfig(
+        driver="ray", workers=3, cpus_per_task=0.5, prefetch_steps=7, task_seconds=2.5, ahead_bytes=1 << 30
+    )
+
+    class Run:
+        def spec(self) -> FeedSpec:
+            return FeedSpec(recipe=made.job_of().recipe, seed=3)
+
+    job = made.job_of(feed=feed, parallel=ParallelConfig(gpus_per_worker=0))
+    options = ray_train._options(job, Run())  # type: ignore[arg-type]
+    assert options == ray_options(Run().spec(), feed)
+    assert (options.workers, options.prefetch_steps, options.ahead_bytes) == (3, 7, 1 << 30)
+
+
 def test_trainers_that_would_take_every_core_are_refused(made: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0})
     ray_train._check_room(made.job_of(parallel=ParallelConfig(workers=3)))
@@ -128,7 +145,7 @@ def test_errors_of_workers_that_died_are_told_and_preemptions_are_not_counted() 
     from ray.exceptions import ActorDiedError
 
     link = Link()
-    losses = ray_train._Losses(link)  # type: ignore[arg-type]
+    losses = Losses(link)  # type: ignore[arg-type]
     taken = ActorDiedError()
     taken._preempted = True
     losses.after_exception(None, {0: RuntimeError("connection closed"), 1: taken})

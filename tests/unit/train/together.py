@@ -19,13 +19,14 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.tensor import DTensor
 
-from cineray.train.config import ParallelConfig
+from cineray.train.config import ParallelConfig, ValidationConfig
 from cineray.train.diffusion_task import DiffusionTask
 from cineray.train.learner import Learner
 from cineray.train.loop import Loop, StepFacts
-from cineray.train.parallel import World
+from cineray.train.parallel import World, local
 from cineray.train.setup import make_learner
 from cineray.train.stop import StopRequest
+from cineray.train.validation import FlowValidation
 
 _spec = importlib.util.spec_from_file_location("made", Path(__file__).with_name("made.py"))
 assert _spec is not None
@@ -35,10 +36,11 @@ _spec.loader.exec_module(made)
 
 
 class Curve:
-    """A recorder that keeps losses and lengths of gradients."""
+    """A recorder that keeps losses and lengths of gradients; its process waits so long for each batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, waits: float = 0.0) -> None:
         self.facts: list[StepFacts] = []
+        self.waits = waits
 
     def phase(self, name: str) -> Any:
         from contextlib import nullcontext
@@ -47,6 +49,9 @@ class Curve:
 
     def add(self, name: str, seconds: float) -> None: ...
 
+    def waiting(self) -> float:
+        return self.waits
+
     def stepped(self, facts: StepFacts, batch: Any) -> None:
         self.facts.append(facts)
 
@@ -54,7 +59,9 @@ class Curve:
 
 
 def learnt(job: Any, world: World, **told: Any) -> tuple[Learner, Curve, Any]:
-    task, curve = DiffusionTask(job), Curve()
+    fixed = lambda rank, size: made.made_batches(range(1), rank=rank, world=size, size=5)  # noqa: E731
+    validation = FlowValidation(fixed, bins=2, world=world) if job.validation.every_steps else None
+    task, curve = DiffusionTask(job, validation=validation), Curve(waits=10.0 + world.rank)
     learner = make_learner(job, task, world)
     size = told.pop("size", 5)
     batches = lambda steps: made.made_batches(steps, rank=world.rank, world=world.size, size=size)  # noqa: E731
@@ -62,8 +69,11 @@ def learnt(job: Any, world: World, **told: Any) -> tuple[Learner, Curve, Any]:
     return learner, curve, result
 
 
-def curve(world: World, *, kind: str, **fields: Any) -> dict[str, Any]:
-    """A whole run: its losses, the lengths of its gradients, this process's clips, and where its weights lie."""
+def curve(world: World, *, kind: str, judged: bool = False, **fields: Any) -> dict[str, Any]:
+    """A whole run: its losses, the lengths of its gradients, this process's clips, and where its weights lie. `judged`:
+    the average of the weights is judged after every other step."""
+    if judged:
+        fields |= {"validation": ValidationConfig(every_steps=2, clips=5, bins=2)}
     shards = {"shard_size": 2} if kind == "hsdp" else {}
     parallel = ParallelConfig(kind=kind, workers=world.size, **shards)  # type: ignore[arg-type]
     learner, kept, _ = learnt(made.job_of(parallel=parallel, **fields), world)
@@ -73,7 +83,27 @@ def curve(world: World, *, kind: str, **fields: Any) -> dict[str, Any]:
         "norms": [facts.grad_norm for facts in kept.facts],
         "own_clips": len(kept.facts[0].losses),
         "placed": sorted(placed),
+        "longest_wait": [kept.facts[0].longest_wait_s, kept.facts[0].longest_wait_rank],
     }
+
+
+def shares(world: World, *, kind: str) -> dict[str, Any]:
+    """A learner is made: was the model moved as a whole, and what does this process hold of its weights then?"""
+    job = made.job_of(parallel=ParallelConfig(kind=kind, workers=world.size))  # type: ignore[arg-type]
+    task, moved = DiffusionTask(job), []
+    model = task.build()
+    whole, named = sum(weight.nbytes for weight in model.parameters()), list(model.parameters())
+
+    def moves(device: torch.device) -> Any:
+        moved.append(str(device))
+        return model
+
+    model.to = moves  # type: ignore[assignment,method-assign]
+    task.build = lambda: model  # type: ignore[method-assign]
+    learner = make_learner(job, task, world)
+    own = sum(local(weight).nbytes for weight in learner.model.parameters())
+    held = {weight.untyped_storage().data_ptr(): weight.untyped_storage().nbytes() for weight in named}
+    return {"whole": whole, "own": own, "moved": moved, "still_held_whole": sum(held.values())}
 
 
 class OnDisk:
@@ -136,7 +166,7 @@ def wishes(world: World) -> dict[str, Any]:
     return {"next_step": result.next_step, "stopped": result.stopped}
 
 
-KNOWN: dict[str, Callable[..., dict[str, Any]]] = {"curve": curve, "begun": begun, "wishes": wishes}
+KNOWN: dict[str, Callable[..., dict[str, Any]]] = {"curve": curve, "begun": begun, "shares": shares, "wishes": wishes}
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cineray.train.goodput import CAUSES, account
+from cineray.train.ledger import last_of_each_step
 from cineray.train.run_folder import RunFolder
 from cineray.train.verdict import judge
 
@@ -82,6 +83,17 @@ def test_what_a_kill_cost_is_said_by_cause() -> None:
     )
 
 
+def test_what_was_done_beyond_the_checkpoint_that_a_run_went_back_to_is_lost_though_it_is_not_done_again() -> None:
+    """Killed after step 14, resumed from step 10 with only 12 steps to do."""
+    events = [begin(1, 0.0), begin(2, 14.0), {"attempt": 2, "at": 16.0, "event": "end", "reason": "done"}]
+    done = rows(1, range(14), begin=0.0) + rows(2, range(10, 12), begin=14.0)
+
+    found = account(events, done)
+
+    assert [(row["step"], row["attempt"]) for row in last_of_each_step(done)][9:] == [(9, 1), (10, 2), (11, 2)]
+    assert (found["steps_redone"], found["seconds"]["lost_progress"]) == (4, pytest.approx(4.0))
+
+
 def test_the_compilers_time_is_what_first_steps_took_too_long() -> None:
     def compute(step: int) -> float:
         return {0: 31.0, 1: 2.0}.get(step, 1.0)
@@ -120,6 +132,17 @@ def test_a_run_that_waits_for_data_is_told_how_many_cores_it_lacks() -> None:
     assert verdict.bound == "data"
     assert verdict.data_wait_fraction == pytest.approx(0.5)
     assert str(verdict).startswith("data-bound: 50 % of each step waits for batches; with 2.0 times the decoding cores")
+
+
+def test_a_process_that_waits_for_data_is_found_though_the_others_seem_to_compute() -> None:
+    done = rows(
+        1, range(20), begin=0.0, compute_s=0.98, data_wait_s=0.02, longest_wait_s=0.5, longest_wait_rank=3, world_size=4
+    )
+    verdict = judged(done)
+
+    assert (verdict.bound, verdict.data_wait_fraction) == ("data", pytest.approx(0.5))
+    assert "50 % of each step waits for batches, mostly those of rank 3; with 2.0 times" in str(verdict)
+    assert account([begin(1, 0.0)], done)["seconds"]["data"] == pytest.approx(10.0)
 
 
 def test_a_run_that_decodes_in_turn_is_told_to_decode_beside_it() -> None:

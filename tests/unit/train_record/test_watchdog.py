@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cineray.train.watchdog import EXIT_CODE, Watchdog
+from cineray.train.watchdog import EXIT_CODE, Watchdog, alive
 
 HANGING = """
 import sys, threading, time
@@ -46,6 +46,16 @@ def hang(uri: str, tmp_path: Path) -> tuple[int, str]:
         check=False,
     )
     return done.returncode, done.stderr
+
+
+def test_anybody_who_is_long_at_something_can_give_a_sign_of_life(tmp_path: Path) -> None:
+    dog = Watchdog(1000.0, str(tmp_path / "stacks.txt")).start()
+    before = dog._at
+    alive("validation")
+    assert (dog._at > before, dog._doing) == (True, "validation")
+    dog.stop()
+    alive("nobody watches any more")
+    assert dog._doing == "validation"
 
 
 def test_a_hang_is_dumped_and_ends_the_process_with_its_own_code(tmp_path: Path) -> None:
