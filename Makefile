@@ -20,7 +20,7 @@ setup: ## FFmpeg, .venv, torch for this machine, the package; the second time ta
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 to 3.13 is needed: sudo apt-get install -y python3 python3-venv" >&2; exit 1; }
 	@$(PYTHON) platform/setup_env.py
 
-demo: setup ## make a small set of videos, ingest it, and show the version that it made
+demo: setup ## from nothing to generated video: make videos, ingest, train, judge, and a report
 	@$(BIN)/cineray demo --out "$(DEMO_OUT)"
 
 check: setup ## linters, the type checker, the architecture test
@@ -36,6 +36,7 @@ check: setup ## linters, the type checker, the architecture test
 # tried once more, and the summary names it (RERUN). `make test TRIES=0` is strict.
 TRIES ?= 1
 test: check ## make check, then all tests
+	@$(PYTHON) platform/setup_env.py --browser
 	$(BIN)/python -m pytest -n $(WORKERS) --reruns $(TRIES) -rfER -m "not ($(IN_TURN))" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest --reruns $(TRIES) -rfER -m "$(IN_TURN)" $(PYTEST_ARGS)
 

@@ -41,6 +41,7 @@ OLDEST_PYTHON, FIRST_UNSUPPORTED_PYTHON = (3, 11), (3, 14)
 # torchcodec from 0.14 on links CUDA libraries and does not load beside a CPU build of torch (decisions/0002).
 TORCH_PAIRS = {"cpu": ("torch==2.13.0", "torchcodec==0.13.*"), "gpu": ("torch", "torchcodec")}
 LIBAVCODEC_MAJORS = range(58, 63)  # FFmpeg 4 to 8, which torchcodec knows
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HEARTBEAT_SECONDS = 10.0
 
 
@@ -59,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Set this checkout up, or say in one sentence why not."""
     parser = argparse.ArgumentParser(prog="setup_env.py", description="Make this checkout ready to run.")
     parser.add_argument("--extras", default="dev", help="extras of the package, comma-separated (default: dev)")
+    parser.add_argument("--browser", action="store_true", help="only Chromium, which tests of reports look through")
     parser.add_argument("--print", action="store_true", dest="only_print", help="say what would be done, do nothing")
     options = parser.parse_args(arguments)
     try:
@@ -67,7 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
             print("\n".join(step.title for step in steps_left(options.extras)) or "nothing to do")
             return 0
         with only_one_at_a_time():
-            set_up(options.extras)
+            if options.browser:
+                find_or_install_browser()
+            else:
+                set_up(options.extras)
     except SetupError as error:
         say(f"stopped: {error}")
         return 1
@@ -177,6 +182,17 @@ def apt_install(package: str, problem: str) -> None:
         run_logged([*apt, "install", "-y", "--no-install-recommends", package])
     except SetupError as error:
         raise SetupError(f"{problem}, and apt-get could not install it; run by hand: {by_hand}\n{error}") from None
+
+
+def find_or_install_browser() -> None:
+    """Chromium by apt-get, where that may be; else it is only said: the tests that need it skip themselves."""
+    if os.environ.get("CINERAY_BROWSER") or any(map(shutil.which, BROWSERS)):
+        return
+    say("Chromium, through which tests look at reports, by apt-get")
+    try:
+        apt_install("chromium", "no browser is here")
+    except SetupError as error:
+        say(f"{error}\n    going on without: the tests of reports in a browser will be skipped")
 
 
 # ---- .venv -----------------------------------------------------------------------------------------------------------

@@ -26,8 +26,10 @@ REPO = Path(__file__).resolve().parents[2]
 README = (REPO / "README.md").read_text(encoding="utf-8")
 COLUMNS = 100
 
-# What stands for commands that would set up this checkout again, or run this test again. None: not run.
-INSTEAD_OF = {"make demo": "cineray demo --out demo-out", "make test": None}
+# What stands for commands that would set up this checkout again, take minutes, or run this test again. None: not run.
+# The small demo goes through all the stages of the whole one and prints the same lines; tests/journey runs that one.
+SMALL = "--set steps=8 --set validation.every_steps=8 --set validation.clips=16 --set validation.baseline_clips=16"
+INSTEAD_OF = {"make demo": f"cineray demo --out demo-out --videos 96 --clips 16 {SMALL}", "make test": None}
 SET_UP_LINE = "[setup]"  # printed by make before the command that we run instead
 
 

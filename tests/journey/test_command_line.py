@@ -57,12 +57,12 @@ def on_a_terminal(*arguments: object) -> str:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "out"
-    cineray("demo", "--out", folder, "--videos", 8)
+    cineray("demo", "--out", folder, "--videos", 8, "--until", "ingest")
     return folder
 
 
 def test_the_demo_makes_a_version_and_rejects_the_broken_files_with_their_reasons(tmp_path: Path) -> None:
-    facts = json_of("demo", "--out", tmp_path / "out", "--videos", 8)
+    facts = json_of("demo", "--out", tmp_path / "out", "--videos", 8, "--until", "ingest")
 
     assert {r["name"]: r["reason"] for r in facts["ingest"]["rejected"]} == {
         "empty.mp4": "empty",
@@ -71,6 +71,20 @@ def test_the_demo_makes_a_version_and_rejects_the_broken_files_with_their_reason
         "truncated.mp4": "truncated",
     }
     assert (facts["ingest"]["version"], facts["ingest"]["videos"], facts["version"]["rejected"]["empty"]) == (1, 8, 1)
+
+
+def test_the_demos_lake_says_what_is_true_of_each_video_and_holds_combinations_out(tmp_path: Path) -> None:
+    facts = json_of("demo", "--out", tmp_path / "out", "--videos", 40, "--until", "ingest")
+    assert facts["version"]["layers"] == {"truth": 40}
+    columns = ("--limit", 0, "--columns", "video_id,value")
+    rows = lines_of("lake", "query", tmp_path / "out" / "lake", "--from", "layers/truth", *columns)
+    told = {row["video_id"]: json.loads(row["value"]) for row in rows}
+    clips = lines_of("lake", "query", tmp_path / "out" / "lake", "--from", "clips", "--limit", 0)
+    for clip in clips:
+        truth = told[clip["video_id"]]
+        assert truth["direction"] == clip["label"]
+        assert clip["split"] == ("validation" if truth["held_out"] else "train")
+    assert {clip["split"] for clip in clips} == {"train", "validation"}
 
 
 def test_the_demo_leaves_a_folder_alone_that_it_did_not_make(tmp_path: Path) -> None:

@@ -61,8 +61,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_goes_on_where_it_was(run: Path) -> None:
-    told, _ = cineray("train", run, "--set", "steps=6")
+    told, _ = cineray("train", run, "--set", "steps=6", "--set", "samples.every_steps=2", "--set", "samples.clips=2")
     assert (told["step"], told["attempts"]) == (6, 2)
+    assert told["samples"] == {"steps": [6], "failed": {}}
+    assert (run / "samples" / "step-00000006" / "grid.webp").is_file()
 
 
 def test_a_run_can_be_asked_for_any_of_its_batches(run: Path) -> None:
@@ -76,6 +78,34 @@ def test_its_weights_come_out_with_what_made_them(run: Path, tmp_path: Path) -> 
     assert about["run"] == RunFolder.open(str(run)).run_id
     assert int(about["step"]) == told["step"]
     assert {str(tensor.dtype) for name, tensor in tensors.items() if name.startswith("net.")} == {"torch.bfloat16"}
+
+
+def test_it_shows_what_it_makes_at_any_checkpoint_from_the_same_noise(run: Path, tmp_path: Path) -> None:
+    sets = ["--set", "steps=2", "--set", "clips=2", "--set", "clip_format=gif"]
+    told, _ = cineray("sample", run, "--step", 4, *sets)
+    assert (told["run"], told["checkpoint"], told["clips"]) == (str(run), 4, 2)
+    assert told["seconds"] > 0
+    names = ["0000.gif", "0001.gif", "clips.npz", "contact-sheet.png", "grid.webp", "samples.json"]
+    assert sorted(Path(path).name for path in told["samples"]) == names
+    assert all(Path(path).is_file() for path in told["samples"])
+    assert told["folder"] == str(run / "samples" / "step-00000004")
+    again, _ = cineray("sample", run, "--step", 4, *sets)
+    assert again["folder"] == told["folder"], "the same settings, the same place"
+    other, _ = cineray("sample", run, "--step", 4, *sets, "--set", "fps=12")
+    assert other["folder"].startswith(told["folder"] + "-"), "others do not overwrite it"
+    elsewhere, _ = cineray("sample", run, *sets, "--out", tmp_path / "newest")
+    assert elsewhere["checkpoint"] >= 4
+    seeds = [json.loads((Path(one["folder"]) / "samples.json").read_text())["clips"] for one in (told, elsewhere)]
+    assert [clip["seed"] for clip in seeds[0]] == [clip["seed"] for clip in seeds[1]] == [0, 1]
+
+
+def test_samples_that_cannot_be_say_why(run: Path) -> None:
+    _, words = cineray("sample", run, "--set", "guidence=3", code=2)
+    assert "did you mean `guidance`" in words
+    _, words = cineray("sample", run, "--step", 3, code=1)
+    assert "no checkpoint of step 3" in words
+    _, words = cineray("sample", run, "--set", "height=20", "--set", "width=20", code=2)
+    assert "multiples" in words
 
 
 def test_another_plan_is_not_gone_on_with(run: Path) -> None:

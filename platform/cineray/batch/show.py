@@ -12,22 +12,15 @@ A clip as an MP4 is `cineray.decode.write_mp4`.
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from cineray.batch.sheet import SheetRow, draw_sheet
 from cineray.records import Batch, ClipSpec
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-    from PIL.ImageDraw import ImageDraw
-
-MARGIN_PX, LINE_PX, SMALLEST_PX, LARGEST_PX = 8, 14, 64, 160
-_PAPER, _INK, _FAINT, _CROSS = (255, 255, 255), (20, 20, 20), (110, 110, 110), (200, 60, 60)
 
 
 def contact_sheet(batch: Batch, *, names: Mapping[str, str] | None = None, most_columns: int = 16) -> bytes:
@@ -35,20 +28,8 @@ def contact_sheet(batch: Batch, *, names: Mapping[str, str] | None = None, most_
 
     `names` says what a video is called (video_id -> name); of more than `most_columns` frames an even choice is shown.
     """
-    from PIL import Image, ImageDraw
-
-    shown = _evenly(batch.frames_BTHWC.shape[1], most_columns)
-    cell = _cell_size(batch)
-    row_px = 2 * LINE_PX + cell[1] + 2 * LINE_PX + 2 * MARGIN_PX
-    width = max(2 * MARGIN_PX + len(shown) * (cell[0] + MARGIN_PX), 480)
-    sheet = Image.new("RGB", (width, LINE_PX + 2 * MARGIN_PX + len(batch.specs) * row_px), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    _write(draw, (MARGIN_PX, MARGIN_PX), _title(batch), _INK, width)
-    for b in range(len(batch.specs)):
-        _row(sheet, draw, batch, b, shown, top=LINE_PX + 2 * MARGIN_PX + b * row_px, cell=cell, names=names or {})
-    png = io.BytesIO()
-    sheet.save(png, "PNG")
-    return png.getvalue()
+    rows = [_row(batch, b, names or {}) for b in range(len(batch.specs))]
+    return draw_sheet(_title(batch), rows, most_columns=most_columns)
 
 
 def write_npz(batch: Batch, path: str | os.PathLike[str]) -> None:
@@ -75,65 +56,22 @@ def _title(batch: Batch) -> str:
     return f"{told}, {len(batch.substitutions)} substituted" if batch.substitutions else told
 
 
-def _row(
-    sheet: Image,
-    draw: ImageDraw,
-    batch: Batch,
-    b: int,
-    shown: list[int],
-    *,
-    top: int,
-    cell: tuple[int, int],
-    names: Mapping[str, str],
-) -> None:
-    """One clip: two lines of words, its pictures, two lines under each."""
-    from PIL import Image
-
+def _row(batch: Batch, b: int, names: Mapping[str, str]) -> SheetRow:
+    """One clip: what it is, where it is from, when its frames are."""
     spec, slot = batch.specs[b], batch.first_slot + b
     replaced = next((s for s in batch.substitutions if s.slot == slot), None)
     words = [str(slot), spec.label or "no label", f'"{spec.caption}"' if spec.caption is not None else "no caption"]
-    _write(draw, (MARGIN_PX, top), " · ".join(words), _INK, sheet.width)
     source = f"{names.get(spec.video_id, 'video ' + spec.video_id[:12])}  clip {spec.clip_id[:12]}"
     source += f"  epoch {spec.epoch}  draw {spec.draw}  from {batch.start_seconds_B[b]:.3f} s"
     source += f"  instead of {replaced.wanted_clip_id[:12]}: {replaced.reason}" if replaced else ""
-    _write(draw, (MARGIN_PX, top + LINE_PX), source, _FAINT, sheet.width)
-    for column, t in enumerate(shown):
-        left, picture_top = MARGIN_PX + column * (cell[0] + MARGIN_PX), top + 2 * LINE_PX
-        picture = Image.fromarray(np.ascontiguousarray(batch.frames_BTHWC[b, t])).resize(
-            cell, Image.Resampling.BILINEAR
-        )
-        sheet.paste(picture, (left, picture_top))
-        real = bool(batch.frame_is_real_BT[b, t])
-        if not real:
-            draw.line((left, picture_top, left + cell[0], picture_top + cell[1]), fill=_CROSS, width=2)
-        below = picture_top + cell[1] + 1
-        _write(draw, (left, below), f"+{batch.seconds_BT[b, t]:.3f} s" if real else "padded", _FAINT, left + cell[0])
-        _write(draw, (left, below + LINE_PX - 2), f"frame {spec.frame_numbers[t]}", _FAINT, left + cell[0])
-
-
-def _write(draw: ImageDraw, at: tuple[int, int], text: str, colour: tuple[int, int, int], right: int) -> None:
-    """One line of text, cut where the space ends. Letters that the built-in font lacks show as boxes."""
-    line = " ".join(text.split())
-    while line and draw.textlength(line, font=_font()) > right - at[0]:
-        line = line[:-2].rstrip("…") + "…" if len(line) > 2 else ""
-    draw.text(at, line, fill=colour, font=_font())
-
-
-def _font() -> Any:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size=10)
-
-
-def _cell_size(batch: Batch) -> tuple[int, int]:
-    """(width, height) of a picture on the sheet: its own size, within what is good to look at."""
-    height, width = batch.frames_BTHWC.shape[2:4]
-    scale = min(max(1.0, SMALLEST_PX / width), LARGEST_PX / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _evenly(frames: int, most: int) -> list[int]:
-    """At most that many frames, evenly spread, the first and the last among them."""
-    if frames <= most:
-        return list(range(frames))
-    return [round(i * (frames - 1) / (most - 1)) for i in range(most)]
+    real_T = batch.frame_is_real_BT[b]
+    times = (
+        f"+{seconds:.3f} s" if real else "padded" for seconds, real in zip(batch.seconds_BT[b], real_T, strict=True)
+    )
+    return SheetRow(
+        words=" · ".join(words),
+        detail=source,
+        frames_THWC=batch.frames_BTHWC[b],
+        under=[(time, f"frame {number}") for time, number in zip(times, spec.frame_numbers, strict=True)],
+        crossed=[not real for real in real_T],
+    )

@@ -32,7 +32,7 @@ def read_job(where: str, sets: list[str]) -> Config:
     from cineray.train.run_folder import RunFolder, is_run
 
     if is_run(where):
-        job = job_from_yaml(RunFolder.open(where).job_text(), job_kinds(), where=f"{where}/run.json")
+        job = job_from_yaml(RunFolder.open(where).newest_job_text(), job_kinds(), where=f"{where}/run.json")
         return override(job, sets)
     record = Path(where) / "run.yaml"
     return load_job(record if record.is_file() else where, job_kinds(), sets)

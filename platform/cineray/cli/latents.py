@@ -1,4 +1,6 @@
-"""`cineray latents JOB`: encode what a training job will show before it runs; it then reads latents, and no video."""
+"""`cineray latents JOB`: encode what a training job will show before it runs. Its steps then read latents, and no
+video; validation clips and baselines are not in the store, so the lake's videos must still be there when it trains.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ import typer
 
 from cineray.cli.job import JOB, SETS, data_job
 from cineray.cli.output import JSON, bytes_text, facts_table, show, words
+from cineray.errors import UsageError
 
 if TYPE_CHECKING:
     from cineray.train.latents_cost import Made
@@ -30,7 +33,12 @@ def latents_command(
     address: str = typer.Option("", help="A Ray cluster's address; without it Ray is embedded."),
     as_json: bool | None = JSON,
 ) -> None:
-    """Fill a job's store of latents: what it has is left alone, so a killed run goes on where it was."""
+    """Fill a job's store with the latents of its steps: what is there is left alone, so a killed run goes on.
+
+    Training then decodes no video for its steps; validation clips and baselines are still decoded.
+    """
+    if engine == "local":
+        _check_unused({"--workers": workers, "--gpus-per-task": gpus_per_task, "--address": address})
     from cineray.train.latents_job import check_wants_latents, prepare
 
     told = check_wants_latents(data_job(job, sets))
@@ -54,6 +62,15 @@ def latents_command(
         "seconds": seconds,
     }
     show(facts, as_json=as_json, table=[facts_table(_shown(facts))])
+
+
+def _check_unused(given: dict[str, Any]) -> None:
+    for name, value in given.items():
+        if value:
+            raise UsageError(
+                f"{name} is {value} but --engine is local, which is this process alone; choose --engine ray, or leave "
+                f"{name} out"
+            )
 
 
 def _shown(facts: dict[str, Any]) -> dict[str, Any]:

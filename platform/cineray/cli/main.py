@@ -21,11 +21,14 @@ from cineray.cli import lake as lake_cli
 from cineray.cli.batch import batch_command
 from cineray.cli.bench import bench_command
 from cineray.cli.demo import demo
+from cineray.cli.evaluate import evaluate_command
 from cineray.cli.export import export_command
 from cineray.cli.ingest import ingest_command
 from cineray.cli.latents import latents_command
 from cineray.cli.output import visible, words
 from cineray.cli.plan import plan_command
+from cineray.cli.report import report_command
+from cineray.cli.sample import sample_command
 from cineray.cli.train import train_command
 from cineray.errors import CinerayError, Interrupted
 
@@ -46,6 +49,9 @@ app.command("bench")(bench_command)
 app.command("latents")(latents_command)
 app.command("train")(train_command)
 app.command("export")(export_command)
+app.command("evaluate")(evaluate_command)
+app.command("sample")(sample_command)
+app.command("report")(report_command)
 app.command("demo")(demo)
 
 

@@ -20,24 +20,31 @@ def plan_command(
     as_json: bool | None = JSON,
 ) -> None:
     """What the plan will show, read, decode and cost: nothing is decoded."""
+    facts = plan_facts(job, sets, step_seconds=step_seconds, gpus=gpus, visits=visits)
+    if not wants_json(as_json):
+        typer.echo(facts["tree"] + "\n")
+    show(facts, as_json=as_json, table=plan_tables(facts))
+
+
+def plan_facts(
+    job: str, sets: list[str], *, step_seconds: float = 1.0, gpus: int = 1, visits: int = 256
+) -> dict[str, Any]:
+    """What `--json` prints of a job's plan."""
     with data_spec(job, sets) as (told, spec):
         plan = spec.open().plan
     cost = plan.cost(visits=visits)
-    cores = cost.cpu_cores_per_gpu(step_seconds, gpus)
-    facts = {
+    return {
         "job": told.name,
         "fingerprint": plan.fingerprint,
         **cost.to_dict(),
         "step_seconds": step_seconds,
-        "cpu_cores_per_gpu": cores,
+        "cpu_cores_per_gpu": cost.cpu_cores_per_gpu(step_seconds, gpus),
         "tree": plan.tree(),
     }
-    if not wants_json(as_json):
-        typer.echo(plan.tree() + "\n")
-    show(facts, as_json=as_json, table=_tables(facts, step_seconds))
 
 
-def _tables(facts: dict[str, Any], step_seconds: float) -> list[Table]:
+def plan_tables(facts: dict[str, Any]) -> list[Table]:
+    """What a person wants to know of a plan."""
     buckets = Table(title="\nbuckets", title_justify="left", box=None, header_style="bold", pad_edge=False)
     for column in ("frames", "height", "width", "clips per step", "clips", "tokens per step"):
         buckets.add_column(column, justify="right")
@@ -55,7 +62,7 @@ def _tables(facts: dict[str, Any], step_seconds: float) -> list[Table]:
         "read per epoch": bytes_text(facts["bytes_per_epoch"]),
         "decode per epoch": f"{facts['decode_cpu_seconds_per_epoch']:,.1f} CPU seconds",
         "padding": f"{100 * facts['padding_fraction']:.1f} %",
-        "cores per GPU": f"{facts['cpu_cores_per_gpu']:.1f} for steps of {step_seconds:g} s",
+        "cores per GPU": f"{facts['cpu_cores_per_gpu']:.1f} for steps of {facts['step_seconds']:g} s",
         "estimated from": f"{min(facts['sampled_visits'], every):,} of {every:,} visits",
     }
     return [facts_table(shown), buckets]

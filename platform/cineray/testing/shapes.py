@@ -1,17 +1,21 @@
 """Made videos: moving shapes with captions, whose every pixel, timestamp and label is known because we made them.
 
-In: a folder and a seed. Out: real MP4 files (H.264, encoded by the system's FFmpeg) with `.txt` captions beside them,
-laid out as a VideoFolder, and a list of what was made. It promises that the same seed gives the same pixels and
-timestamps everywhere, and the same bytes on one machine; part of the videos have a variable frame rate, with timestamps
-known exactly.
+In: a folder and a seed. Out: real MP4 files (H.264) with `.txt` captions beside them, laid out as a VideoFolder, and a
+list of what was made. It promises that the same seed gives the same pixels and timestamps everywhere, and the same
+bytes on one machine; part of the videos have a variable frame rate, with timestamps known exactly.
 
     <folder>/up-left/0003-red-disk-fast.mp4      "a red disk moves up and to the left, fast"
     <folder>/up-left/0003-red-disk-fast.txt
+
+A shape stays inside the picture for the whole video where its way is short enough for that (a fast one's is for 24
+frames at 24 a second); else it leaves at one side and comes in again at the other. The caption says all that cannot be
+guessed: a model that is told the direction alone makes the mean of two speeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,51 +25,36 @@ import numpy as np
 import numpy.typing as npt
 
 from cineray.errors import UsageError
-from cineray.testing.encode import TICKS_PER_SECOND, Pixels, encode
+from cineray.testing.encode import TICKS_PER_SECOND, Pixels, encode_h264
+from cineray.testing.shape_facts import COLOURS, DIRECTIONS, SHAPES, SPEEDS, ShapeFacts
 
-__all__ = ["COLOURS", "DIRECTIONS", "SHAPES", "SPEEDS", "MadeVideo", "draw", "make_shapes"]
+__all__ = ["MadeVideo", "draw", "make_shapes", "write_splits", "write_truth"]
 
 Reals = npt.NDArray[np.float64]
 
-# Steps in x (right) and y (down) of each direction, and how its caption says it.
-DIRECTIONS: dict[str, tuple[int, int, str]] = {
-    "right": (1, 0, "to the right"),
-    "down-right": (1, 1, "down and to the right"),
-    "down": (0, 1, "down"),
-    "down-left": (-1, 1, "down and to the left"),
-    "left": (-1, 0, "to the left"),
-    "up-left": (-1, -1, "up and to the left"),
-    "up": (0, -1, "up"),
-    "up-right": (1, -1, "up and to the right"),
-}
-SPEEDS: dict[str, float] = {"slow": 0.25, "fast": 0.6}
-"""Frame widths per second, along the direction."""
-SHAPES = ("disk", "square", "diamond", "ring")
-COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (230, 40, 40),
-    "green": (50, 200, 70),
-    "blue": (60, 90, 240),
-    "yellow": (240, 220, 60),
-    "purple": (170, 60, 220),
-    "white": (240, 240, 240),
-}
 BACKGROUND_RGB = (18, 20, 28)
+RADII = (0.11, 0.15)
+"""Of a disk, in frame widths; the other shapes have about its area."""
+REACHES = {"disk": 1.0, "square": 0.88, "diamond": 1.25, "ring": 1.1}
+"""How far each shape goes from its middle to the right, left, up and down, in radii."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MadeVideo:
+class MadeVideo(ShapeFacts):
     """One made video and the truth about it. `pts` are in `time_base`, one per frame, in display order."""
 
+    number: int
     path: Path
-    direction: str
-    speed: str
-    shape: str
-    colour: str
-    caption: str
     size_px: int
     pts: tuple[int, ...]
     time_base: Fraction
     variable_rate: bool
+
+    @property
+    def split(self) -> str:
+        """Held-out combinations are for validation, and so is one in twelve of the others."""
+        turn = self.number // len(DIRECTIONS)
+        return "validation" if self.held_out or turn % 12 == 5 else "train"
 
 
 def make_shapes(
@@ -94,22 +83,44 @@ def make_shapes(
         made.append(_choose(root, number, seed, pts=pts, size_px=size_px, variable=variable))
     for parent in {one.path.parent for one in made}:
         parent.mkdir(parents=True, exist_ok=True)
-    # Encoders run as processes of their own: two at a time keep two cores busy, and the files do not depend on it.
+    # Encoding leaves Python's lock: two at a time keep two cores busy, and the files do not depend on it.
     with ThreadPoolExecutor(max_workers=2) as pool:
         list(pool.map(lambda one: _write(one, seed, gop, b_frames), made))
     return made
 
 
+def write_splits(folder: str | Path, made: Iterable[MadeVideo]) -> Path:
+    """`metadata.csv` in the videos' folder: what is for training and what for validation, as an ingest reads it."""
+    root = Path(folder)
+    rows = (f"{video.path.relative_to(root).as_posix()},{video.split}" for video in made)
+    path = root / "metadata.csv"
+    path.write_text("\n".join(["file_name,split", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def write_truth(path: str | Path, made: Iterable[MadeVideo]) -> Path:
+    """JSON lines for `cineray lake annotate LAKE truth`: what is true of each video, by its file."""
+    rows = (json.dumps({"uri": str(video.path.resolve()), "value": video.to_dict()}) for video in made)
+    target = Path(path)
+    target.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return target
+
+
 def draw(video: MadeVideo, seed: int) -> Iterator[Pixels]:
     """The frames of one made video, HWC in RGB. Positions follow true time, so a dropped frame leaves a wider step."""
-    generator = _generator(seed, int(video.path.name[:4]), stream=2)
-    start_xy = generator.uniform(0, 1, 2)
-    radius = float(generator.uniform(0.12, 0.18))
-    step = np.array(DIRECTIONS[video.direction][:2], float)
-    velocity_xy = step / np.linalg.norm(step) * SPEEDS[video.speed]
+    generator = _generator(seed, video.number, stream=2)
+    radius = float(generator.uniform(*RADII))
+    start_xy = _start(video, radius, generator.uniform(0, 1, 2))
     for pts in video.pts:
-        seconds = pts / TICKS_PER_SECOND
-        yield _picture(video, (start_xy + velocity_xy * seconds) % 1.0, radius)
+        yield _picture(video, (start_xy + video.velocity_xy * (pts / TICKS_PER_SECOND)) % 1.0, radius)
+
+
+def _start(video: MadeVideo, radius: float, drawn_xy: Reals) -> Reals:
+    """Where the shape begins: anywhere from which it stays inside, or anywhere at all where its way is too long."""
+    way_xy = video.velocity_xy * (video.pts[-1] / TICKS_PER_SECOND)
+    border = radius * REACHES[video.shape] + 1 / video.size_px  # its edge is a pixel wide
+    low_xy, high_xy = border - np.minimum(way_xy, 0), 1 - border - np.maximum(way_xy, 0)
+    return low_xy + (high_xy - low_xy) * drawn_xy if bool((low_xy <= high_xy).all()) else drawn_xy
 
 
 def _choose(root: Path, number: int, seed: int, *, pts: tuple[int, ...], size_px: int, variable: bool) -> MadeVideo:
@@ -120,12 +131,12 @@ def _choose(root: Path, number: int, seed: int, *, pts: tuple[int, ...], size_px
     shape = str(generator.choice(SHAPES))
     colour = str(generator.choice(list(COLOURS)))
     return MadeVideo(
+        number=number,
         path=root / direction / f"{number:04d}-{colour}-{shape}-{speed}.mp4",
         direction=direction,
         speed=speed,
         shape=shape,
         colour=colour,
-        caption=f"a {colour} {shape} moves {DIRECTIONS[direction][2]}, {speed}",
         size_px=size_px,
         pts=pts,
         time_base=Fraction(1, TICKS_PER_SECOND),
@@ -166,14 +177,12 @@ def _distance(shape: str, dx: Reals, dy: Reals, radius: float) -> Reals:
         "disk": from_centre - radius,
         "square": np.maximum(dx, dy) - radius * 0.88,
         "diamond": (dx + dy - radius * 1.25) / np.sqrt(2.0),
-        "ring": np.abs(from_centre - radius * 0.8) - radius * 0.25,
+        "ring": np.abs(from_centre - radius * 0.75) - radius * 0.35,
     }
     return outside[shape]
 
 
 def _write(video: MadeVideo, seed: int, gop: int, b_frames: int) -> None:
     """The file and its caption."""
-    codec = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p", "-g", str(gop)]
-    codec += ["-bf", str(b_frames), "-movflags", "+faststart"]
-    encode(video.path, draw(video, seed), video.pts, codec, size_px=(video.size_px, video.size_px))
+    encode_h264(video.path, draw(video, seed), video.pts, size_px=video.size_px, gop=gop, b_frames=b_frames)
     video.path.with_suffix(".txt").write_text(video.caption + "\n", encoding="utf-8")

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from cineray.batch import contact_sheet, write_npz
-from cineray.batch.show import LINE_PX, MARGIN_PX
+from cineray.batch.sheet import LINE_PX, MARGIN_PX
 from cineray.records import Batch, Substitution
 
 BatchOf = Callable[..., Batch]
@@ -23,7 +23,7 @@ def pixels_of(png: bytes) -> np.ndarray:
 
 
 def picture_places(columns: int, rows: int, cell: tuple[int, int]) -> list[tuple[int, int]]:
-    """(top, left) of each picture's middle, by the drawing in show.py's docstring."""
+    """(top, left) of each picture's middle, by the drawing in sheet.py's docstring."""
     row_px = 4 * LINE_PX + cell[1] + 2 * MARGIN_PX
     tops = [LINE_PX + 2 * MARGIN_PX + row * row_px + 2 * LINE_PX + cell[1] // 2 for row in range(rows)]
     return [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 
 from cineray.errors import CinerayError, UsageError
 from cineray.testing import MadeVideo, broken_videos, make_shapes, read_stamp, stamp_video
-from cineray.testing.shapes import COLOURS, DIRECTIONS, SPEEDS, draw
+from cineray.testing.shape_facts import COLOURS, DIRECTIONS, SHAPES, SPEEDS, ShapeFacts
+from cineray.testing.shapes import draw, write_splits, write_truth
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +70,21 @@ def test_shapes_move_in_the_direction_and_at_the_speed_of_their_caption(made: li
         assert np.allclose(measured, wanted, atol=0.04), video.caption
 
 
+def test_a_shape_whose_way_is_short_enough_stays_inside_the_picture_for_the_whole_video(tmp_path: Path) -> None:
+    videos = make_shapes(tmp_path, videos=32, frames=24, size_px=64, seed=3)
+    assert {video.speed for video in videos} == set(SPEEDS)
+    for video in videos:
+        border = np.concatenate([np.r_[p[0], p[-1], p[:, 0], p[:, -1]] for p in draw(video, seed=3)])
+        assert (border == border[0]).all(), video.path.name  # nothing but the ground
+
+
+def test_a_way_that_is_too_long_leaves_at_one_side_and_comes_in_at_the_other(tmp_path: Path) -> None:
+    fast = [video for video in make_shapes(tmp_path, videos=8, frames=48, size_px=32) if video.speed == "fast"]
+    for video in fast:
+        middles = np.array([centre_xy(picture) for picture in draw(video, seed=0)])
+        assert np.abs(np.diff(middles, axis=0)).max() > 0.5, video.path.name
+
+
 def test_directions_mean_what_they_say_on_a_screen_whose_rows_grow_downwards() -> None:
     for name, (right, down, words) in DIRECTIONS.items():
         parts = {1: "right", -1: "left"}.get(right), {1: "down", -1: "up"}.get(down)
@@ -80,6 +98,48 @@ def test_the_eight_directions_come_in_turn_as_folders_with_captions_beside_the_v
         words = f"a {video.colour} {video.shape} moves {DIRECTIONS[video.direction][2]}, {video.speed}"
         assert video.path.with_suffix(".txt").read_text() == words + "\n" == video.caption + "\n"
         assert video.colour in COLOURS
+
+
+def test_sixteen_combinations_are_held_out_but_no_look_no_way_and_no_pair_of_them() -> None:
+    told = [
+        ShapeFacts(direction=direction, speed="slow", shape=shape, colour=colour)
+        for direction, shape, colour in itertools.product(DIRECTIONS, SHAPES, COLOURS)
+    ]
+    held, trained = [one for one in told if one.held_out], [one for one in told if not one.held_out]
+    assert Counter(one.direction for one in held) == dict.fromkeys(DIRECTIONS, 2)
+    for first, second in itertools.combinations(("direction", "shape", "colour"), 2):
+        pairs = {(getattr(one, first), getattr(one, second)) for one in told}
+        assert {(getattr(one, first), getattr(one, second)) for one in trained} == pairs
+
+
+def test_splits_and_truth_are_written_as_an_ingest_and_an_annotation_read_them(
+    tmp_path: Path, made: list[MadeVideo]
+) -> None:
+    folder = made[0].path.parents[1]
+    rows = write_splits(folder, made).read_text().splitlines()
+    (folder / "metadata.csv").unlink()
+    assert rows[0] == "file_name,split"
+    assert [row.split(",") for row in rows[1:]] == [
+        [f"{video.direction}/{video.path.name}", "validation" if video.held_out else "train"] for video in made
+    ]
+    truth = [json.loads(line) for line in write_truth(tmp_path / "truth.jsonl", made).read_text().splitlines()]
+    assert [row["uri"] for row in truth] == [str(video.path) for video in made]
+    first = made[0]
+    assert truth[0]["value"] == {
+        "direction": "right",
+        "speed": first.speed,
+        "shape": first.shape,
+        "colour": first.colour,
+        "speed_widths_per_second": SPEEDS[first.speed],
+        "held_out": first.held_out,
+    }
+
+
+def test_validation_has_all_held_out_videos_and_some_of_every_direction(tmp_path: Path) -> None:
+    videos = make_shapes(tmp_path, videos=96, frames=2, size_px=16)
+    judged = [video for video in videos if video.split == "validation"]
+    assert {video.number for video in videos if video.held_out} < {video.number for video in judged}
+    assert {video.direction for video in judged if not video.held_out} == set(DIRECTIONS)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path, made: list[MadeVideo]) -> None:
