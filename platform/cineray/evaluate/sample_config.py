@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from cineray.diffusion.config import SamplerConfig
+from cineray.plan.recipe import exact_rate
 
 
 class SampleConfig(SamplerConfig):
@@ -42,18 +43,7 @@ class SampleConfig(SamplerConfig):
     grid_format: Literal["mp4", "gif", "webp"] = "webp"
     """Of the moving grid of all of them."""
 
-    @field_validator("fps", mode="before")
-    @classmethod
-    def _exact(cls, fps: Any) -> Any:
-        if fps is None or isinstance(fps, bool):
-            return fps
-        try:
-            rate = Fraction(str(fps))
-        except (ValueError, ZeroDivisionError):
-            raise ValueError("fps must be a number or a ratio such as 8, 23.976 or 30000/1001") from None
-        if not 0 < rate <= 1000:
-            raise ValueError(f"fps must be above 0 and at most 1000, got {rate}")
-        return str(rate)
+    _exact = field_validator("fps", mode="before")(exact_rate)
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> SampleConfig:

@@ -36,6 +36,19 @@ class DatasetSpec(Config):
     """`label`: each label as often as any other; `caption`: as many clips with a caption as without."""
 
 
+def exact_rate(fps: Any) -> Any:
+    """Frames per second as an exact ratio in words: 23.976, "30000/1001" and 8 are all meant as they are written."""
+    if fps is None or isinstance(fps, bool):
+        return fps
+    try:
+        rate = Fraction(str(fps))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError("fps must be a number or a ratio such as 8, 23.976 or 30000/1001") from None
+    if not 0 < rate <= 1000:
+        raise ValueError(f"fps must be above 0 and at most 1000, got {rate}")
+    return str(rate)
+
+
 class SamplingSpec(Config):
     """Which frames make a clip. Times are the file's own timestamps, never a frame number over a rate."""
 
@@ -60,18 +73,7 @@ class SamplingSpec(Config):
     short_videos: Literal["skip", "pad", "loop"] = "skip"
     """A span too short for a clip: left out; filled up with black frames that are masked; or begun again."""
 
-    @field_validator("fps", mode="before")
-    @classmethod
-    def _exact(cls, fps: Any) -> Any:
-        if fps is None or isinstance(fps, bool):
-            return fps
-        try:
-            rate = Fraction(str(fps))
-        except (ValueError, ZeroDivisionError):
-            raise ValueError("fps must be a number or a ratio such as 8, 23.976 or 30000/1001") from None
-        if not 0 < rate <= 1000:
-            raise ValueError(f"fps must be above 0 and at most 1000, got {rate}")
-        return str(rate)
+    _exact = field_validator("fps", mode="before")(exact_rate)
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> SamplingSpec:

@@ -60,8 +60,7 @@ def attempt_run(
 
     Every process of the world calls it. Raises Interrupted, after a checkpoint, when the run was told to stop.
     """
-    text = _job_text(job, run)
-    attempt = run.begin_attempt(world_size=world.size, job=text) if world.rank == 0 else None
+    attempt = run.begin_attempt(world_size=world.size, job=_job_text(job, run)) if world.rank == 0 else None
     number = int(world.sum_(torch.tensor(attempt.number if attempt is not None else 0, device=world.device)))
     told = [*sinks, *open_sinks(job.tracking, run, job.model_dump(mode="json"))] if attempt is not None else []
     recorder = RunRecorder(

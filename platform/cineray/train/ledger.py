@@ -11,6 +11,7 @@ be counted (`goodput.py`).
 from __future__ import annotations
 
 import io
+import math
 import threading
 import warnings
 from collections.abc import Iterable, Mapping
@@ -129,15 +130,16 @@ def last_of_each_step(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]
 
     An attempt that began at step 500 has taken back whatever others did from there on, also what it did not do again.
     """
-    rows = list(rows)
-    first: dict[int, int] = {}
+    by_attempt: dict[int, dict[int, Mapping[str, Any]]] = {}
     for row in rows:
-        first[int(row["attempt"])] = min(int(row["step"]), first.get(int(row["attempt"]), int(row["step"])))
-    kept: list[dict[str, Any]] = []
-    for attempt in sorted(first):
-        kept = [row for row in kept if row["step"] < first[attempt]]
-        kept += sorted((dict(row) for row in rows if row["attempt"] == attempt), key=lambda row: int(row["step"]))
-    return kept
+        by_attempt.setdefault(int(row["attempt"]), {})[int(row["step"])] = row
+    kept: dict[int, dict[str, Any]] = {}
+    taken_back = math.inf
+    for attempt in sorted(by_attempt, reverse=True):
+        own = by_attempt[attempt]
+        kept |= {step: dict(row) for step, row in own.items() if step < taken_back}
+        taken_back = min(taken_back, *own)
+    return [kept[step] for step in sorted(kept)]
 
 
 def read_ledger(folder: str) -> pa.Table:

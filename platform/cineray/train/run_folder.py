@@ -141,8 +141,11 @@ class RunFolder:
 
     def newest_job_text(self) -> str:
         """The job's YAML as its last start had it: what does not shape batches may have been set anew since."""
-        told = [one["job"] for one in self.attempts() if "job" in one]
-        return str(told[-1]) if told else self.job_text()
+        for at in reversed(list(list_objects(self.folder("attempts")))):
+            told = json.loads(read_object(at.uri, limit_bytes=_LIMIT_BYTES))
+            if "job" in told:
+                return str(told["job"])
+        return self.job_text()
 
     def write_job(self) -> None:
         """Put run.yaml there, as run.json has it: after a kill it may be missing."""
