@@ -1,4 +1,4 @@
-"""`cineray demo`: from nothing to generated video that provably follows its conditioning. What `make demo` runs.
+"""`cineray demo`: from nothing to generated video that provably moves as it was told. What `make demo` runs.
 
     made videos, a few of them broken  ->  lake  ->  plan  ->  run  ->  evaluation  ->  report.html
 
