@@ -6,7 +6,7 @@ BIN := .venv/bin
 DEMO_OUT ?= demo-out
 WORKERS ?= 2
 PYTEST_ARGS ?=
-IN_TURN := ray or network or slow
+IN_TURN := ray
 # torch, and what torch alone asks for in versions of its own
 CHOSEN_BY_MACHINE := torch|torchcodec|setuptools|wheel|triton|nvidia-.*|cuda-.*|sympy|mpmath|networkx|jinja2|markupsafe|filelock|typing_extensions
 
@@ -30,14 +30,14 @@ check: setup ## linters, the type checker, the architecture test
 	$(BIN)/mypy platform/setup_env.py
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-# What starts Ray or a server, or is slow, runs in turn and in one process; the rest on $(WORKERS) workers. The first failing
-# run ends it, so the last line always tells. (One run with xdist's groups would do, but pytest 9.2 ignores them.)
+# What starts Ray runs in turn and in one process; the rest on $(WORKERS) workers, a file on one of them, for a file's tests
+# share what is costly to make. The first failing run ends it, so the last line always tells.
 # Many tests start processes, servers and clusters and wait for them, on machines that others use too: one that fails is
 # tried once more, and the summary names it (RERUN). `make test TRIES=0` is strict.
 TRIES ?= 1
 test: check ## make check, then all tests
 	@$(PYTHON) platform/setup_env.py --browser
-	$(BIN)/python -m pytest -n $(WORKERS) --reruns $(TRIES) -rfER -m "not ($(IN_TURN))" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --reruns $(TRIES) -rfER -m "not ($(IN_TURN))" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest --reruns $(TRIES) -rfER -m "$(IN_TURN)" $(PYTEST_ARGS)
 
 lock: setup ## print what is installed, for platform/constraints.txt

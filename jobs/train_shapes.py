@@ -15,8 +15,9 @@ demo`, seed 0), of 128 clips from the averaged weights (25 Euler steps, guidance
 right 1.00 [0.97, 1.00], by permuted labels 0.12; all of direction, speed, path and object right 1.00 [0.97, 1.00], of
 real clips 0.98; off a straight path by 0.32 px; combinations that no training clip has 1.00. Skill over the best linear
 denoiser 0.70 on the noisiest half, wrong_over_right 3.05. Without captions, which alone say the speed, 0.84 of the
-clips take the right direction. Seen, and judged by no metric: squares and diamonds come out roundish; and one clip of
-128 leaves through an edge and comes back through the opposite one, as no real one does, and counts as one object.
+clips take the right direction. Seen, and judged by no metric: squares and diamonds come out roundish. One clip of those
+128 leaves through an edge and comes back through the opposite one, as no real one does: it counted as one object then,
+and does not any more.
 """
 
 from cineray.diffusion import DiffusionConfig, TimestepConfig

@@ -47,7 +47,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "ray": ("*/ray_*.py", "launch/*"),
     "av": ("index/*", "decode/*", "testing/*"),
     "torchcodec": ("index/*", "decode/*", "testing/*"),
-    "plotly": ("report/plots.py", "report/render.py"),
+    "plotly": ("report/plots.py", "report/sweep_plots.py", "report/render.py"),
     "jinja2": ("report/render.py",),
     "lance": ("lake/tables.py", "storage/lance_blob.py", "source/lance_table.py"),
 }

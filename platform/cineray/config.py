@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import json
 import runpy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,19 +103,27 @@ def override(job: C, sets: Sequence[str]) -> C:
 
     if not sets:
         return job
-    values = job.model_dump(mode="json")
+    told: list[tuple[str, Any]] = []
     for text in sets:
         path, sign, value = text.partition("=")
         if not sign or not path.strip():
             raise UsageError(f"--set got {text!r}; it wants FIELD=VALUE, such as --set recipe.batch_size=8")
         try:
-            _put(values, path.strip().split("."), yaml.safe_load(value))
+            told.append((path.strip(), yaml.safe_load(value)))
         except yaml.YAMLError:
             raise UsageError(f"--set {path} got {value!r}, which is not a value; quote text that has : or #") from None
+    return with_fields(job, told, who="--set ")
+
+
+def with_fields(job: C, fields: Iterable[tuple[str, Any]], *, who: str = "") -> C:
+    """The config with fields replaced by plain values, one after the other; `who` begins a complaint."""
+    values = job.model_dump(mode="json")
+    for path, value in fields:
+        _put(values, path.split("."), value, who)
     return check(type(job), values)
 
 
-def _put(values: Any, path: list[str], value: Any) -> None:
+def _put(values: Any, path: list[str], value: Any, who: str) -> None:
     at = values
     for depth, name in enumerate(path):
         last = depth == len(path) - 1
@@ -124,7 +132,7 @@ def _put(values: Any, path: list[str], value: Any) -> None:
         if key not in known:
             near = difflib.get_close_matches(name, [str(k) for k in known], n=1)
             hint = f"did you mean `{near[0]}`?" if near else f"it has: {', '.join(map(str, known)) or 'no fields'}"
-            raise UsageError(f"--set {'.'.join(path)}: `{'.'.join(path[:depth]) or 'the job'}` has no `{name}`; {hint}")
+            raise UsageError(f"{who}{'.'.join(path)}: `{'.'.join(path[:depth]) or 'the job'}` has no `{name}`; {hint}")
         if last:
             at[key] = value
         at = at[key]

@@ -27,8 +27,8 @@ from cineray.testing import make_shapes
 pytestmark = [pytest.mark.slow]
 
 MADE = Path(__file__).resolve().parents[1] / "unit/report/made_subjects.py"
-KINDS = ("run", "evaluation", "comparison", "pipeline", "batch", "lake")
-WITH_CLIPS = ("run", "evaluation", "pipeline", "batch")
+KINDS = ("run", "evaluation", "comparison", "pipeline", "batch", "lake", "sweep")
+WITH_CLIPS = ("run", "evaluation", "pipeline", "batch", "sweep")
 DESKTOP = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"}
 PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "is_mobile": True, "has_touch": True}
 SCREENS = {"desktop": DESKTOP, "phone": PHONE}

@@ -30,8 +30,14 @@ from cineray.ingest import EngineConfig, IngestConfig, annotate, ingest, whoami
 from cineray.lake import Lake
 
 MARKER = ".cineray-demo"
-FRAMES, SIZE_PX = 24, 64
-"""Of each video: a second, in which no shape leaves the picture, at twice the size that is trained on."""
+WorldName = Literal["shapes", "laps"]
+VIDEOS: dict[WorldName, dict[str, int]] = {
+    # A second, in which no shape leaves the picture, at twice the size that is trained on.
+    "shapes": {"frames": 24, "size_px": 64},
+    # Even frames, so that every n-th is exactly n twentieths of a second later; enough of them for eight every 0.4 s.
+    "laps": {"frames": 72, "rate": 20, "size_px": 32, "variable_rate_every": 0},
+}
+"""How the videos of each world are made."""
 
 Stage = Literal["ingest", "plan", "train", "evaluate", "report"]
 Told = tuple[dict[str, Any], list[Table]]
@@ -41,6 +47,7 @@ Told = tuple[dict[str, Any], list[Table]]
 def demo(
     out: Path = typer.Option(Path("demo-out"), help="Where everything goes; made anew each time."),
     videos: int = typer.Option(800, min=4, help="How many videos of moving shapes to make."),
+    world: WorldName = typer.Option("shapes", help="What they show; laps: one disk that goes round and round."),
     until: Stage = typer.Option("report", help="The last stage."),
     job: str = typer.Option("jobs/train_shapes.py", help="What is trained."),
     sets: list[str] = typer.Option([], "--set", help="Replace a field of the job: --set steps=50; repeat."),
@@ -49,7 +56,7 @@ def demo(
 ) -> None:
     """Make videos of moving shapes, ingest them, train on them, and show what the model has learnt."""
     folder = fresh_folder(out)
-    here = _Demo(folder, videos, job, [f"recipe.datasets.0.lake={folder / 'lake'}", *sets], clips)
+    here = _Demo(folder, videos, world, job, [f"recipe.datasets.0.lake={folder / 'lake'}", *sets], clips)
     stages: dict[Stage, Callable[[], Told]] = {
         "ingest": here.ingest,
         "plan": here.plan,
@@ -79,6 +86,7 @@ class _Demo:
 
     folder: Path
     videos: int
+    world: WorldName
     job: str
     sets: list[str]
     clips: int
@@ -94,9 +102,10 @@ class _Demo:
     def ingest(self) -> Told:
         """Videos are made, and brought into a lake with all that is true of them."""
         from cineray.testing import broken_videos, make_shapes, write_splits, write_truth
+        from cineray.testing.shape_facts import WORLDS
 
         source, began = self.folder / "videos", time.monotonic()
-        made = make_shapes(source, videos=self.videos, frames=FRAMES, size_px=SIZE_PX)
+        made = make_shapes(source, videos=self.videos, world=WORLDS[self.world], **VIDEOS[self.world])
         broken = broken_videos(source)
         write_splits(source, made)
         words.print(

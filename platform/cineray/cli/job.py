@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from cineray.feed import DataJob, FeedSpec
 
 JOB: Any = typer.Argument(help="A Python file with a function job(), a job's YAML record, or the folder of a run.")
+SWEEP_JOB: Any = typer.Argument(help="A Python file with a function job(), a sweep's YAML record, or a sweep's folder.")
 SETS: Any = typer.Option([], "--set", help="Replace a field: --set recipe.batch_size=8; repeat.")
 
 
 def job_kinds() -> dict[str, type[Config]]:
     """The jobs that there are, by the name that their YAML carries."""
+    from cineray.sweep.config import SWEEP_KINDS
     from cineray.train.job_kinds import JOB_KINDS
 
-    return JOB_KINDS
+    return {**JOB_KINDS, **SWEEP_KINDS}
 
 
 def read_job(where: str, sets: list[str]) -> Config:

@@ -29,6 +29,7 @@ from cineray.cli.output import visible, words
 from cineray.cli.plan import plan_command
 from cineray.cli.report import report_command
 from cineray.cli.sample import sample_command
+from cineray.cli.sweep import sweep_command
 from cineray.cli.train import train_command
 from cineray.errors import CinerayError, Interrupted
 
@@ -51,6 +52,7 @@ app.command("train")(train_command)
 app.command("export")(export_command)
 app.command("evaluate")(evaluate_command)
 app.command("sample")(sample_command)
+app.command("sweep")(sweep_command)
 app.command("report")(report_command)
 app.command("demo")(demo)
 

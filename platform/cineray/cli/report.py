@@ -1,4 +1,6 @@
-"""`cineray report PATH`: one HTML page of a lake, a run, a batch, an evaluation, a comparison or a pipeline check."""
+"""`cineray report PATH`: one HTML page of a lake, a run, a batch, an evaluation, a comparison, a pipeline check or a
+sweep.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from cineray.report import write_report
 
 def report_command(
     path: str = typer.Argument(
-        help="A lake, a run's folder, a batch's folder, an evaluation, a comparison or a pipeline check."
+        help="A lake, a run's folder, a batch's folder, an evaluation, a comparison, a pipeline check or a sweep."
     ),
     out: str = typer.Option("", help="The file. Default: in this folder, under the name of what it is of."),
     version: str = typer.Option("latest", "--version", "-v", help="Of a lake: a number, a name, `latest`."),

@@ -36,7 +36,7 @@ def trained(job: str, sets: list[str], run: str = "", address: str = "") -> dict
     from cineray.evaluate.side import make_samples
     from cineray.train.progress import ProgressLine
 
-    line = ProgressLine(told.steps)
+    line = ProgressLine(told.steps, budget_seconds=told.budget.seconds)
     if address and told.feed.driver != "ray":
         raise UsageError(
             f"--address is {address} but feed.driver is {told.feed.driver}, which trains in this process; add "
@@ -53,11 +53,16 @@ def trained(job: str, sets: list[str], run: str = "", address: str = "") -> dict
 
 def _told(where: str, sets: list[str], run: str) -> tuple[LearningJob, str]:
     """The job, and where its run is or will be; empty for a new place."""
+    from cineray.sweep.config import SweepJob
     from cineray.train.config import LearningJob
     from cineray.train.run_folder import is_run
 
     job = read_job(where, sets)
     if not isinstance(job, LearningJob):
+        if isinstance(job, SweepJob):
+            raise UsageError(
+                f"{where} is a SweepJob, which says many trainings; start them with: cineray sweep {where}"
+            )
         raise UsageError(
             f"{where} is a {type(job).__name__}, which says which batches are made and not what learns from them; "
             "wanted a TrainJob or a TrainVaeJob"

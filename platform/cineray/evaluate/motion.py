@@ -3,7 +3,8 @@
 A clip is judged where its facts name a `direction` (and `speed_widths_per_second`, for speeds). A straight line in real
 time is laid through the object's centres: its slope is the velocity, what lies off it the trajectory's error. A clip in
 which nothing could be followed is wrong, not missing: it gets the worst row, so that a model cannot win by showing
-nothing. Directions are as on a screen: y points down.
+nothing. Directions are as on a screen: y points down. What leaves through one edge and comes back through the opposite
+one is one object, unless the facts say that nothing does (`"wraps": false`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from cineray.evaluate.intervals import Reals
 from cineray.evaluate.metric import MedianMetric, Metric, RateMetric
-from cineray.evaluate.tracks import Tracks, tracks_of
+from cineray.evaluate.tracks import Tracks, tracks_within
 
 if TYPE_CHECKING:
     from cineray.evaluate.clip_set import ClipSet
@@ -88,6 +89,11 @@ def told_speeds(clips: ClipSet) -> Reals:
     return np.array([float(facts.get("speed_widths_per_second") or np.nan) for facts in clips.facts])
 
 
+def may_wrap(clips: ClipSet) -> Flags:
+    """(N,): may things come round the frame's edges? Where nobody says so, they may."""
+    return np.array([facts.get("wraps") is not False for facts in clips.facts], dtype=bool)
+
+
 def goes_right(clips: ClipSet, moved: Movement) -> Flags:
     """Is the told direction the nearest to where the object went?"""
     told_NX = told_directions(clips)
@@ -125,7 +131,7 @@ class _Motion(Metric):
         judged_N = np.isfinite(told_directions(clips)).all(axis=1)
         if not judged_N.any():
             return np.full((len(clips), 1), np.nan)
-        tracks = tracks_of(clips.frames_NTHWC)
+        tracks = tracks_within(clips.frames_NTHWC, may_wrap(clips))
         value_N = self.judged(clips, tracks, movement(tracks, clips.seconds_NT))
         return np.where(judged_N, value_N, np.nan)[:, None]
 

@@ -3,12 +3,13 @@
 The ground is the clip's median colour, whatever it is. What stands out from it by enough is cut into connected pieces,
 and the heaviest piece of a frame is the object: specks of haze elsewhere do not pull its centre. Each pixel weighs by
 how far it stands out, so soft edges give the centre to a hundredth of a pixel. In clips whose object leaves through one
-edge and comes back through the opposite one, both parts are one object, and its path goes on beyond the frame.
+edge and comes back through the opposite one, both parts are one object, and its path goes on beyond the frame; unless
+somebody knows that nothing does so in the world that the clip shows: then they are two pieces.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import numpy as np
@@ -44,13 +45,33 @@ class Tracks:
     """How far its parts lie from its centre, against a disk of its area: 1 for a disk, 1.05 square, 1.8 for a ring."""
     colour_NTC: Reals
     """Mean colour, in levels."""
+    comes_round_N: npt.NDArray[np.bool_]
+    """Opposite edges were joined, for something touches both in one frame."""
 
 
 @once_per_frames
 def tracks_of(frames_NTHWC: Frames) -> Tracks:
     """The object of each clip, frame by frame."""
-    weight_NTHW, pictures_NTHWC = _standing_out(frames_NTHWC), frames_NTHWC
-    comes_round_NX = _comes_round(weight_NTHW)
+    return _tracks(frames_NTHWC, _standing_out(frames_NTHWC), joins=True)
+
+
+def tracks_within(frames_NTHWC: Frames, wraps_N: npt.NDArray[np.bool_]) -> Tracks:
+    """The same, but opposite edges are only joined in clips whose world wraps round."""
+    tracks = tracks_of(frames_NTHWC)
+    apart = np.flatnonzero(tracks.comes_round_N & ~wraps_N)
+    if not len(apart):
+        return tracks
+    some = frames_NTHWC[apart]
+    own, told = _tracks(some, _standing_out(some), joins=False), {}
+    for each in fields(Tracks):
+        told[each.name] = getattr(tracks, each.name).copy()
+        told[each.name][apart] = getattr(own, each.name)
+    return Tracks(**told)
+
+
+def _tracks(frames_NTHWC: Frames, weight_NTHW: Singles, *, joins: bool) -> Tracks:
+    pictures_NTHWC = frames_NTHWC
+    comes_round_NX = _comes_round(weight_NTHW) & joins
     shift_NTX = _to_the_middle(weight_NTHW, comes_round_NX)
     if shift_NTX.any():
         weight_NTHW, pictures_NTHWC = _rolled(weight_NTHW, shift_NTX), _rolled(pictures_NTHWC, shift_NTX)
@@ -58,7 +79,7 @@ def tracks_of(frames_NTHWC: Frames) -> Tracks:
     centre_NTX, area_NT, spread_NT, colour_NTC = _moments(piece_NTHW, pictures_NTHWC)
     height, width = frames_NTHWC.shape[2:4]
     path_NTX = _went_on(centre_NTX + shift_NTX, comes_round_NX, (width, height))
-    return Tracks(path_NTX, area_NT, share_NT, spread_NT, colour_NTC)
+    return Tracks(path_NTX, area_NT, share_NT, spread_NT, colour_NTC, np.asarray(comes_round_NX.any(axis=1)))
 
 
 def ground_of(frames_NTHWC: Frames) -> Singles:

@@ -1,8 +1,8 @@
-"""Pages for people. A lake, a run, a batch, an evaluation or a comparison goes in; one HTML file comes out, which
-needs nothing else, not even a network.
+"""Pages for people. A lake, a run, a batch, an evaluation, a comparison or a sweep goes in; one HTML file comes out,
+which needs nothing else, not even a network.
 
     subjects.py      what lies at a path                 embed.py         pictures and clips, within a bound
-    *_page.py        what there is to say of each kind   plots.py         plots, by Plotly
+    *_page.py        what there is to say of each kind   *plots.py        plots, by Plotly
     content.py       what a page holds, without markup   render.py        markup, by Jinja and templates/
 
 Names are loaded when they are first used.

@@ -1,4 +1,4 @@
-"""Plots, by Plotly: numbers go in, `Figure`s come out. This is the only file that knows the library.
+"""Plots, by Plotly: numbers go in, `Figure`s come out. Only this file and sweep_plots.py know the library.
 
 Every figure has words for who cannot see it. Texts that come from data are escaped, for Plotly shows some markup in
 labels. Colours of paper, grid and letters are the page's own (`templates/page.js`), so that plots turn dark with it.
@@ -88,7 +88,7 @@ def lines(title: str, says: str, series: Sequence[Series], axes: Axes, *, height
             )
         )
     figure.update_layout(hovermode="x unified")
-    return _made(title, says, figure, axes, height_px, legend=legend)
+    return finished(title, says, figure, axes, height_px, legend=legend)
 
 
 def stack(
@@ -109,8 +109,8 @@ def stack(
             text = "%{y:.1%}" if axes.share else "%{y:.3g}"
             figure.add_trace(
                 go.Scatter(
-                    x=_plain(x),
-                    y=_plain(values),
+                    x=plain(x),
+                    y=plain(values),
                     name=words(name),
                     mode="lines",
                     line=style,
@@ -122,7 +122,7 @@ def stack(
     if axes.share:
         figure.update_yaxes(range=[0, 1])
     figure.update_layout(hovermode="x unified")
-    return _made(title, says, figure, axes, height_px, legend=legend)
+    return finished(title, says, figure, axes, height_px, legend=legend)
 
 
 def bars(
@@ -142,14 +142,14 @@ def bars(
         figure.add_trace(
             go.Bar(
                 x=[words(name) for name in names],
-                y=_plain(values),
+                y=plain(values),
                 name=words(group),
                 marker={"color": legend[-1][1]},
                 hovertemplate="%{x}: %{y:,.4~g}",
             )
         )
     figure.update_layout(bargap=0.12, bargroupgap=0.05, barmode="group", xaxis={"type": "category"})
-    return _made(title, says, figure, axes, height_px, legend=legend)
+    return finished(title, says, figure, axes, height_px, legend=legend)
 
 
 def counts(title: str, says: str, found: Mapping[str, float], *, unit: str, colour: str = "") -> Figure:
@@ -171,7 +171,7 @@ def counts(title: str, says: str, found: Mapping[str, float], *, unit: str, colo
     figure = go.Figure(bar)
     figure.update_layout(bargap=0.25, yaxis={"autorange": "reversed", "type": "category", "showgrid": False})
     figure.update_layout(xaxis={"showticklabels": False, "rangemode": "tozero"})
-    return _made(title, says, figure, Axes(), 27 * len(names) + 34)
+    return finished(title, says, figure, Axes(), 27 * len(names) + 34)
 
 
 def histogram(
@@ -182,16 +182,16 @@ def histogram(
     middles = (edges[:-1] + edges[1:]) / 2
     told = [f"{low:.4g} to {high:.4g} {html.escape(unit)}" for low, high in pairwise(edges)]
     bar = go.Bar(
-        x=_plain(middles),
+        x=plain(middles),
         y=many.tolist(),
-        width=_plain(np.diff(edges)),
+        width=plain(np.diff(edges)),
         customdata=told,
         hovertemplate="%{customdata}: %{y:,}<extra></extra>",
         marker={"color": SERIES[0], "line": {"width": 0}},
     )
     figure = go.Figure(bar)
     figure.update_layout(bargap=0.02)
-    return _made(title, says, figure, Axes(x=unit, whole_y=True), height_px)
+    return finished(title, says, figure, Axes(x=unit, whole_y=True), height_px)
 
 
 def estimates(title: str, says: str, found: Sequence[Estimate], *, zero: bool = False, share: bool = False) -> Figure:
@@ -218,7 +218,7 @@ def estimates(title: str, says: str, found: Sequence[Estimate], *, zero: bool = 
         figure.add_vline(x=0, line={"width": 1, "dash": "dot", "color": SERIES[-1]})
     figure.update_layout(yaxis={"autorange": "reversed", "type": "category", "showgrid": False})
     figure.update_layout(xaxis={"nticks": 5, "tickformat": ".0%" if share else ""})
-    return _made(title, says, figure, Axes(), 30 * len(found) + 58)
+    return finished(title, says, figure, Axes(), 30 * len(found) + 58)
 
 
 def marks(
@@ -232,7 +232,7 @@ def marks(
         mark = {"symbol": "line-ns", "size": 11, "line": {"width": 2.5, "color": colour}}
         figure.add_trace(
             go.Scatter(
-                x=_plain(x),
+                x=plain(x),
                 y=[words(one, 18) for one in y],
                 mode="markers",
                 name=words(name),
@@ -242,7 +242,7 @@ def marks(
         )
     figure.update_layout(yaxis={"autorange": "reversed", "type": "category"})
     legend = [(name, colour) for name, (_, _, colour) in groups.items()]
-    return _made(title, says, figure, axes, min(22 * rows + 70, 720), legend=legend)
+    return finished(title, says, figure, axes, min(22 * rows + 70, 720), legend=legend)
 
 
 def thinned(x: Sequence[float], y: Sequence[float], most: int = MOST_POINTS) -> tuple[list[float], list[float | None]]:
@@ -252,7 +252,7 @@ def thinned(x: Sequence[float], y: Sequence[float], most: int = MOST_POINTS) -> 
         parts = np.array_split(np.arange(len(xs)), most)
         xs = np.array([xs[part].mean() for part in parts])
         ys = np.array([_mean_of_known(ys[part]) for part in parts])
-    return _plain(xs), _plain(ys)
+    return plain(xs), plain(ys)
 
 
 def words(text: str, most: int = 60) -> str:
@@ -266,7 +266,7 @@ def _mean_of_known(values: Any) -> float:
     return float(good.mean()) if len(good) else math.nan
 
 
-def _plain(values: Any) -> list[Any]:
+def plain(values: Any) -> list[Any]:
     """Lists that JSON holds: four to six figures are more than a screen shows; what is not a number is null."""
     return [None if not math.isfinite(v) else float(f"{v:.6g}") for v in np.asarray(values, dtype=np.float64).tolist()]
 
@@ -276,7 +276,7 @@ def _python(form: str) -> str:
     return form.replace("~", "")
 
 
-def _made(
+def finished(
     title: str, says: str, figure: Any, axes: Axes, height_px: int, *, legend: Sequence[tuple[str, str]] = ()
 ) -> Figure:
     """The finished figure. The legend is the page's, below the plot: it wraps where the screen is narrow."""

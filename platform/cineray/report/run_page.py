@@ -92,13 +92,12 @@ def _tiles(record: RunRecord) -> tuple[Tile, ...]:
     _, newest = next(reversed(record.evaluations.values()), _NO_EVALUATION[1])
     goodput = record.goodput
     done = int(record.rows[-1]["step"]) + 1 if record.rows else 0
-    share = done / record.steps_wanted if record.steps_wanted else math.nan
+    wanted = record.steps_wanted
+    share = f"{percent(done / wanted)} of {wanted:,}, " if wanted else "of as many as its seconds allow, "
     validated = next(reversed(record.validations.values()), {})
     skill = validated.get("validation/skill_linear")
     tiles = [*score_tiles(scores_of(newest.get("metrics")), most=2)]
-    tiles.append(
-        Tile(name="steps", value=f"{done:,}", detail=f"{percent(share)} of {record.steps_wanted:,}, {_ended(record)}")
-    )
+    tiles.append(Tile(name="steps", value=f"{done:,}", detail=f"{share}{_ended(record)}"))
     if skill is not None:
         tiles.append(Tile(name="skill", value=percent(skill), detail="noisiest levels, over the best linear denoiser"))
     tiles.append(Tile(name="clips per second", value=number(record.verdict.clips_per_s)))

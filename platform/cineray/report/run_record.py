@@ -15,6 +15,7 @@ from cineray.errors import CinerayError, PlaceMissing
 from cineray.report.json_file import read_json
 from cineray.storage import join_uri, list_objects
 from cineray.train.checkpoint_manifest import CheckpointDamaged, CheckpointInfo, read_manifest, step_uri, steps_in
+from cineray.train.ending import read_planned
 from cineray.train.goodput import account
 from cineray.train.ledger import last_of_each_step, read_all_rows
 from cineray.train.run_folder import RunFolder
@@ -45,6 +46,8 @@ class RunRecord:
     """Step -> folder, and its `evaluation.json`."""
     goodput: Mapping[str, Any]
     verdict: Verdict
+    steps_wanted: int
+    """How many steps it is to have; 0 while its budget of seconds has yet to decide that."""
 
     @property
     def validations(self) -> dict[int, dict[str, float]]:
@@ -55,11 +58,6 @@ class RunRecord:
                 metrics = event.get("metrics") or {}
                 found[int(event["step"])] = {str(k): float(v) for k, v in metrics.items() if v is not None}
         return dict(sorted(found.items()))
-
-    @property
-    def steps_wanted(self) -> int:
-        """How many steps the job asks for."""
-        return int(self.job.get("steps") or 0)
 
     @property
     def ended(self) -> str:
@@ -90,6 +88,7 @@ def read_run(uri: str) -> RunRecord:
         evaluations=_evaluations(run),
         goodput=goodput,
         verdict=judge(rows, goodput, driver=driver),
+        steps_wanted=_steps_wanted(run, job),
     )
 
 
@@ -114,6 +113,14 @@ def _baselines(run: RunFolder) -> dict[str, list[float]]:
     except CinerayError:
         return {}
     return {str(k): [float(x) for x in v] for k, v in told.items() if isinstance(v, list)}
+
+
+def _steps_wanted(run: RunFolder, job: Mapping[str, Any]) -> int:
+    budget = job.get("budget")
+    if not isinstance(budget, Mapping) or budget.get("seconds") is None:
+        return int(job.get("steps") or 0)
+    planned = read_planned(run)
+    return 0 if planned is None else planned.steps
 
 
 def _step_folders(folder: str, file: str) -> dict[int, str]:

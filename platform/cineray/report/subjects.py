@@ -2,7 +2,8 @@
 
     lake.json            a lake                evaluation.json   an evaluation
     run.json             a run                 comparison.json   a comparison
-    batch*.npz           a batch               pipeline.json     a pipeline check
+    sweep-result.json    a sweep               pipeline.json     a pipeline check
+    batch*.npz           a batch
 
 A JSON file by itself is told by what it holds.
 """
@@ -18,7 +19,7 @@ from cineray.errors import UsageError
 from cineray.report.json_file import read_json
 from cineray.storage import is_remote, join_uri, list_objects, normalise_uri, object_exists
 
-Kind = Literal["lake", "run", "batch", "evaluation", "comparison", "pipeline"]
+Kind = Literal["lake", "run", "batch", "evaluation", "comparison", "pipeline", "sweep"]
 
 _MARKS: dict[str, Kind] = {
     "lake.json": "lake",
@@ -26,6 +27,7 @@ _MARKS: dict[str, Kind] = {
     "evaluation.json": "evaluation",
     "comparison.json": "comparison",
     "pipeline.json": "pipeline",
+    "sweep-result.json": "sweep",
 }
 """A file that lies in the folder -> what the folder is; the first that is found."""
 
@@ -54,7 +56,12 @@ def subject_of(path: str) -> Subject:
             return Subject(kind, uri, told)
     if any(_is_batch(one.uri) for one in _files(uri)):
         return Subject("batch", uri, {})
-    wanted = "a lake, a run, an evaluation, a comparison, a pipeline check, or a folder that `cineray batch` wrote"
+    if object_exists(join_uri(uri, "sweep.json")):
+        raise UsageError(
+            f"the sweep at {uri} has no sweep-result.json yet: no trial of it has ended; `cineray sweep {uri}` goes on "
+            "with it and writes one"
+        )
+    wanted = "a lake, a run, an evaluation, a comparison, a pipeline check, a sweep, or a folder of `cineray batch`"
     there = "nothing" if not _exists(uri) else f"none of {', '.join(_MARKS)} or batch.npz"
     raise UsageError(f"cineray report {path}: {there} lies there; wanted {wanted}")
 
@@ -62,12 +69,14 @@ def subject_of(path: str) -> Subject:
 def _kind_of(told: Mapping[str, Any], uri: str) -> Kind:
     if "findings" in told and "measures" in told:
         return "pipeline"
+    if "trials" in told and "objectives" in told:
+        return "sweep"
     if "metrics" in told and "a" in told and "b" in told:
         return "comparison"
     if "metrics" in told and "checkpoint" in told:
         return "evaluation"
     keys = ", ".join(list(told)[:6]) or "nothing"
-    raise UsageError(f"{uri} holds {keys}; wanted an evaluation.json, a comparison.json or a pipeline.json")
+    raise UsageError(f"{uri} holds {keys}; wanted an evaluation, a comparison, a pipeline or a sweep-result.json")
 
 
 def _files(uri: str) -> list[Any]:

@@ -66,7 +66,9 @@ def write_report(
     )
 
 
-def page_of(subject: Subject, embed: Embedder, *, version: str, clips: int) -> Page:
+def page_of(  # noqa: PLR0911 - one per kind of page
+    subject: Subject, embed: Embedder, *, version: str, clips: int
+) -> Page:
     """The page of each kind of thing. What a page needs is imported when it is made."""
     uri, told = subject.uri, subject.told
     match subject.kind:
@@ -94,6 +96,10 @@ def page_of(subject: Subject, embed: Embedder, *, version: str, clips: int) -> P
             from cineray.report.pipeline_page import pipeline_page
 
             return pipeline_page(uri, told, embed, clips=clips)
+        case "sweep":
+            from cineray.report.sweep_page import sweep_page
+
+            return sweep_page(uri, told, embed, clips=clips)
 
 
 def file_name(kind: str, title: str) -> str:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from cineray.evaluate.clip_set import ClipSet
-from cineray.testing.shape_facts import COLOURS, DIRECTIONS, SPEEDS
+from cineray.testing.shape_facts import COLOURS, DIRECTIONS, SPEEDS, WORLDS
 
 GROUND_RGB = (18.0, 20.0, 28.0)
 RADIUS_WIDTHS = 0.14
 SHAPES = ("disk", "square")
+SPEEDS_IN_TURN = WORLDS["shapes"].speeds
 
 
 def made_clips(
@@ -32,7 +33,7 @@ def made_clips(
     for number in range(count):
         draw = np.random.Generator(np.random.Philox(key=[seed, number]))
         direction = list(DIRECTIONS)[number % len(DIRECTIONS)]
-        speed = list(SPEEDS)[number // len(DIRECTIONS) % len(SPEEDS)]
+        speed = SPEEDS_IN_TURN[number // len(DIRECTIONS) % len(SPEEDS_IN_TURN)]
         shape, colour = str(draw.choice(SHAPES)), str(draw.choice(list(COLOURS)))
         step = np.array(DIRECTIONS[direction][:2], float)
         travel_XY = step / np.linalg.norm(step) * SPEEDS[speed] * seconds_T[-1]

@@ -3,6 +3,9 @@
 Sixteen of the 192 combinations of direction, shape and colour are held out: no training split has them, though each
 direction, each shape, each colour and every pair of these is trained on. A model that draws them right has learnt what
 the words mean, and not which videos there are.
+
+What a pile of made videos may show is a world. In `shapes`, the usual one, whatever moves can be followed by eye. In
+`laps` one disk goes round and round, and it is known how often one must look to see in which direction.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["COLOURS", "DIRECTIONS", "SHAPES", "SPEEDS", "ShapeFacts"]
+__all__ = ["COLOURS", "DIRECTIONS", "SHAPES", "SPEEDS", "WORLDS", "ShapeFacts", "World"]
 
 # Steps in x (right) and y (down) of each direction, and how its caption says it.
 DIRECTIONS: dict[str, tuple[int, int, str]] = {
@@ -26,7 +29,7 @@ DIRECTIONS: dict[str, tuple[int, int, str]] = {
     "up": (0, -1, "up"),
     "up-right": (1, -1, "up and to the right"),
 }
-SPEEDS: dict[str, float] = {"slow": 0.25, "fast": 0.6}
+SPEEDS: dict[str, float] = {"slow": 0.25, "fast": 0.6, "racing": 1.25}
 """Frame widths per second, along the direction."""
 SHAPES = ("disk", "square", "diamond", "ring")
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -36,6 +39,35 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "yellow": (240, 220, 60),
     "purple": (170, 60, 220),
     "white": (240, 240, 240),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What made videos may show. The directions come in turn, all else by lot."""
+
+    directions: tuple[str, ...] = tuple(DIRECTIONS)
+    speeds: tuple[str, ...] = ("slow", "fast")
+    shapes: tuple[str, ...] = SHAPES
+    colours: tuple[str, ...] = tuple(COLOURS)
+    radii: tuple[float, float] = (0.11, 0.15)
+    """Of a disk, in frame widths; the other shapes have about its area."""
+    row: float | None = None
+    """The height of every shape's middle at the start, in frame widths from the top; None: anywhere."""
+
+
+WORLDS: dict[str, World] = {
+    "shapes": World(),
+    # A lap takes 0.8 s. Who looks every 0.4 s sees the disk here and there, and cannot say in which direction it goes;
+    # every 0.8 s, and it stands still; every 0.1 s, and there is no doubt.
+    "laps": World(
+        directions=("left", "right"),
+        speeds=("racing",),
+        shapes=("disk",),
+        colours=("white",),
+        radii=(0.22, 0.25),
+        row=0.5,
+    ),
 }
 
 

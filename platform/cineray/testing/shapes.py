@@ -20,21 +20,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cineray.errors import UsageError
 from cineray.testing.encode import TICKS_PER_SECOND, Pixels, encode_h264
-from cineray.testing.shape_facts import COLOURS, DIRECTIONS, SHAPES, SPEEDS, ShapeFacts
+from cineray.testing.shape_facts import COLOURS, DIRECTIONS, WORLDS, ShapeFacts, World
 
 __all__ = ["MadeVideo", "draw", "make_shapes", "write_splits", "write_truth"]
 
 Reals = npt.NDArray[np.float64]
 
 BACKGROUND_RGB = (18, 20, 28)
-RADII = (0.11, 0.15)
-"""Of a disk, in frame widths; the other shapes have about its area."""
 REACHES = {"disk": 1.0, "square": 0.88, "diamond": 1.25, "ring": 1.1}
 """How far each shape goes from its middle to the right, left, up and down, in radii."""
 
@@ -49,6 +48,7 @@ class MadeVideo(ShapeFacts):
     pts: tuple[int, ...]
     time_base: Fraction
     variable_rate: bool
+    world: World = WORLDS["shapes"]
 
     @property
     def split(self) -> str:
@@ -56,12 +56,18 @@ class MadeVideo(ShapeFacts):
         turn = self.number // len(DIRECTIONS)
         return "validation" if self.held_out or turn % 12 == 5 else "train"
 
+    def to_dict(self) -> dict[str, Any]:
+        """And whether it may leave through one edge and come back through the opposite one."""
+        low_xy, high_xy = _room(self, self.world.radii[1])
+        return {**ShapeFacts.to_dict(self), "wraps": not bool((low_xy <= high_xy).all())}
+
 
 def make_shapes(
     folder: str | Path,
     *,
     videos: int = 24,
     seed: int = 0,
+    world: World = WORLDS["shapes"],
     frames: int = 48,
     rate: int = 24,
     size_px: int = 96,
@@ -71,7 +77,8 @@ def make_shapes(
 ) -> list[MadeVideo]:
     """Make this many videos; every fourth (`variable_rate_every`, 0 for none) has frames missing at random.
 
-    The eight directions come in turn, so any eight in a row hold each once. Files that exist already are overwritten.
+    The world's directions come in turn: of the usual eight, any eight videos in a row hold each once. Files that exist
+    already are overwritten.
     """
     if TICKS_PER_SECOND % rate:
         raise UsageError(f"rate is {rate} frames a second; it must divide {TICKS_PER_SECOND}, so that times are exact")
@@ -80,7 +87,7 @@ def make_shapes(
     for number in range(videos):
         variable = variable_rate_every > 0 and number % variable_rate_every == variable_rate_every - 1
         pts = _times(number, seed, frames, rate, drop=variable)
-        made.append(_choose(root, number, seed, pts=pts, size_px=size_px, variable=variable))
+        made.append(_choose(root, number, seed, world, pts=pts, size_px=size_px, variable=variable))
     for parent in {one.path.parent for one in made}:
         parent.mkdir(parents=True, exist_ok=True)
     # Encoding leaves Python's lock: two at a time keep two cores busy, and the files do not depend on it.
@@ -109,7 +116,7 @@ def write_truth(path: str | Path, made: Iterable[MadeVideo]) -> Path:
 def draw(video: MadeVideo, seed: int) -> Iterator[Pixels]:
     """The frames of one made video, HWC in RGB. Positions follow true time, so a dropped frame leaves a wider step."""
     generator = _generator(seed, video.number, stream=2)
-    radius = float(generator.uniform(*RADII))
+    radius = float(generator.uniform(*video.world.radii))
     start_xy = _start(video, radius, generator.uniform(0, 1, 2))
     for pts in video.pts:
         yield _picture(video, (start_xy + video.velocity_xy * (pts / TICKS_PER_SECOND)) % 1.0, radius)
@@ -117,19 +124,27 @@ def draw(video: MadeVideo, seed: int) -> Iterator[Pixels]:
 
 def _start(video: MadeVideo, radius: float, drawn_xy: Reals) -> Reals:
     """Where the shape begins: anywhere from which it stays inside, or anywhere at all where its way is too long."""
+    low_xy, high_xy = _room(video, radius)
+    start_xy = low_xy + (high_xy - low_xy) * drawn_xy if bool((low_xy <= high_xy).all()) else drawn_xy
+    return start_xy if video.world.row is None else np.array([start_xy[0], video.world.row])
+
+
+def _room(video: MadeVideo, radius: float) -> tuple[Reals, Reals]:
+    """Least and greatest place of a start from which a shape stays inside; none where the least is the greater one."""
     way_xy = video.velocity_xy * (video.pts[-1] / TICKS_PER_SECOND)
     border = radius * REACHES[video.shape] + 1 / video.size_px  # its edge is a pixel wide
-    low_xy, high_xy = border - np.minimum(way_xy, 0), 1 - border - np.maximum(way_xy, 0)
-    return low_xy + (high_xy - low_xy) * drawn_xy if bool((low_xy <= high_xy).all()) else drawn_xy
+    return border - np.minimum(way_xy, 0), 1 - border - np.maximum(way_xy, 0)
 
 
-def _choose(root: Path, number: int, seed: int, *, pts: tuple[int, ...], size_px: int, variable: bool) -> MadeVideo:
+def _choose(
+    root: Path, number: int, seed: int, world: World, *, pts: tuple[int, ...], size_px: int, variable: bool
+) -> MadeVideo:
     """What video `number` shows: its direction by turn, the rest by lot."""
     generator = _generator(seed, number, stream=0)
-    direction = list(DIRECTIONS)[number % len(DIRECTIONS)]
-    speed = str(generator.choice(list(SPEEDS)))
-    shape = str(generator.choice(SHAPES))
-    colour = str(generator.choice(list(COLOURS)))
+    direction = world.directions[number % len(world.directions)]
+    speed = str(generator.choice(world.speeds))
+    shape = str(generator.choice(world.shapes))
+    colour = str(generator.choice(world.colours))
     return MadeVideo(
         number=number,
         path=root / direction / f"{number:04d}-{colour}-{shape}-{speed}.mp4",
@@ -141,6 +156,7 @@ def _choose(root: Path, number: int, seed: int, *, pts: tuple[int, ...], size_px
         pts=pts,
         time_base=Fraction(1, TICKS_PER_SECOND),
         variable_rate=variable,
+        world=world,
     )
 
 

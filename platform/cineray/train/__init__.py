@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cineray.train.checkpoint import Checkpoints
     from cineray.train.checkpoint_manifest import CheckpointInfo
     from cineray.train.config import (
+        BeginFromConfig,
+        BudgetConfig,
         CheckpointConfig,
         EmaConfig,
         LearningJob,
@@ -36,8 +38,8 @@ _HOME = {
     "checkpoint": ("Checkpoints",),
     "checkpoint_manifest": ("CheckpointInfo",),
     "config": (
-        *("CheckpointConfig", "EmaConfig", "LearningJob", "LimitsConfig", "OptimiserConfig", "ParallelConfig"),
-        *("TrackingConfig", "TrainJob", "ValidationConfig"),
+        *("BeginFromConfig", "BudgetConfig", "CheckpointConfig", "EmaConfig", "LearningJob", "LimitsConfig"),
+        *("OptimiserConfig", "ParallelConfig", "TrackingConfig", "TrainJob", "ValidationConfig"),
     ),
     "latents_config": ("LatentsConfig",),
     "local_run": ("run_local",),
@@ -47,6 +49,8 @@ _HOME = {
 
 __all__ = [
     "Attempt",
+    "BeginFromConfig",
+    "BudgetConfig",
     "CheckpointConfig",
     "CheckpointInfo",
     "Checkpoints",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -16,8 +17,16 @@ from torch import nn
 from cineray.config import job_to_yaml
 from cineray.errors import Interrupted
 from cineray.models import VideoModel
+from cineray.train.beginning import (
+    beginning_facts,
+    first_checkpoint,
+    pinned_beginning,
+    recorded_beginning,
+    take_over_end,
+)
 from cineray.train.checkpoint import Checkpoints
 from cineray.train.config import LearningJob
+from cineray.train.ending import Ending, Planned, check_same_budget, keep_planned, read_planned
 from cineray.train.job_kinds import JOB_KINDS
 from cineray.train.latents_run import RunLatents
 from cineray.train.ledger import last_of_each_step, read_all_rows
@@ -41,9 +50,12 @@ def open_or_create(job: LearningJob, uri: str = "") -> tuple[RunFolder, Learning
     if uri and is_run(uri):
         run = RunFolder.open(uri)
         run.check_same_plan(training_spec(job))
-        return run, job
-    uri = uri or new_run_uri(job.runs, job)
-    return RunFolder.create(job, training_spec(job), uri), job
+        check_same_budget(run, job)
+        return run, recorded_beginning(run, job)
+    job, uri = pinned_beginning(job), uri or new_run_uri(job.runs, job)
+    run = RunFolder.create(job, training_spec(job), uri, **beginning_facts(job))
+    take_over_end(run, job)
+    return run, job
 
 
 def attempt_run(
@@ -110,8 +122,9 @@ def _learned(
     _note_attention(learner.model, note)
     # The job of this attempt: all but the plan may differ from the one that the run began with.
     facts = {"attempt": attempt.number, "job": _job_text(job, run)} if attempt is not None else {}
-    told: dict[str, Any] = {"facts": facts, "note": note}
+    told: dict[str, Any] = {"facts": facts, "note": note, "begins_with": first_checkpoint(job)}
     told["may_save"] = attempt.check_newest if attempt is not None else None
+    ending = _ending(job, run, world, attempt)
     keeper = Checkpoints(run, job.checkpoint, asynchronous=job.checkpoint.asynchronous, **told)
     with closing(keeper):
         return Loop(
@@ -125,7 +138,21 @@ def _learned(
             stop=stop,
             on_checkpoint=on_checkpoint,
             on_restored=lambda step, seconds: note("restored", step=step, seconds=seconds),
+            ending=ending,
         ).run()
+
+
+def _ending(job: LearningJob, run: RunFolder, world: World, attempt: Attempt | None) -> Ending:
+    """As the run's folder has it: the first process looks, and writes down what is fixed on the way."""
+    planned = None if attempt is None or job.budget.seconds is None else read_planned(run)
+    steps = torch.tensor(0 if planned is None else planned.steps, device=world.device)
+
+    def keep(planned: Planned) -> None:
+        if attempt is not None:
+            keep_planned(run, planned)
+            attempt.note("planned", **asdict(planned))
+
+    return Ending(job, steps=int(world.sum_(steps)), keep=keep)
 
 
 def _job_text(job: LearningJob, run: RunFolder) -> str:

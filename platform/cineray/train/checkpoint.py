@@ -25,7 +25,7 @@ import blake3
 import torch
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
-from cineray.errors import CinerayError, PlaceMissing
+from cineray.errors import CinerayError, PlaceMissing, UsageError
 from cineray.storage import join_uri, list_objects
 from cineray.train.checkpoint_keep import KeepRule, best_of
 from cineray.train.checkpoint_manifest import (
@@ -59,9 +59,11 @@ class Checkpoints:
         facts: Mapping[str, Any] | None = None,
         note: Callable[..., None] | None = None,
         may_save: Callable[[], None] | None = None,
+        begins_with: str = "",
     ) -> None:
         """`facts` belong to every checkpoint of this process (its attempt, its job); `note`: rank 0's `Attempt.note`,
-        told of each save; `may_save`: its `check_newest`, asked before each; `ranks`: see `Ranks.beside`."""
+        told of each save; `may_save`: its `check_newest`, asked before each; `ranks`: see `Ranks.beside`;
+        `begins_with`: the folder of another run's checkpoint, which counts as this one's first."""
         self.run, self.uri, self.rule = run, run.folder("checkpoints"), rule
         self.ranks = Ranks.beside() if ranks is None else ranks
         self._asynchronous, self._staging, self._note, self._may_save = asynchronous, staging, note, may_save
@@ -69,6 +71,7 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._saving: Future[CheckpointInfo] | None = None
         self._saved_step = -1
+        self._begins_with = begins_with
         self._facts = {"id": run.run_id, "fingerprint": run.facts["fingerprint"], **(facts or {})}
 
     # ---- saving ------------------------------------------------------------------------------------------------------
@@ -199,7 +202,7 @@ class Checkpoints:
             info = self.at(step)
             if info is not None:
                 return info
-        return None
+        return self._others() if self._begins_with else None
 
     def best(self) -> CheckpointInfo | None:
         """The best whole checkpoint by the rule's metric."""
@@ -211,17 +214,34 @@ class Checkpoints:
 
     def at(self, step: int) -> CheckpointInfo | None:
         """The checkpoint of this step if it is whole; the ranks share the work of reading it."""
-        told = self.ranks.each(lambda: self._looked_at(step))
-        damage = next((text for _, text in told if text), "")
+        info, damage = self._whole(step_uri(self.uri, step))
         if damage and self.ranks.first:
             warnings.warn(f"the checkpoint of step {step} is not used: {damage}", stacklevel=2)
-        return None if damage else told[0][0]
+        return info
+
+    def _others(self) -> CheckpointInfo | None:
+        """What the run begins with: without it there is nothing else to begin with."""
+        info, damage = self._whole(self._begins_with)
+        if damage:
+            raise UsageError(
+                f"this run begins with another run's checkpoint (begin_from), which cannot be used: {damage}. Begin a "
+                "new run with another step, and let that run keep it (checkpoint.keep_last, checkpoint.keep_every)"
+            )
+        return info
+
+    def _whole(self, uri: str) -> tuple[CheckpointInfo | None, str]:
+        """The checkpoint in a step's folder, or what is wrong with it; the ranks share the work of reading it."""
+        told = self.ranks.each(lambda: self._looked_at(uri))
+        damage = next((text for _, text in told if text), "")
+        return (None, damage) if damage else (told[0][0], "")
 
     def load(self, state: dict[str, Any], info: CheckpointInfo, *, same_plan: bool = True) -> None:
         """Fill a state of the same shape from a checkpoint, whatever the world that wrote it.
 
-        `same_plan=False` is for a run that begins with the weights of another; else another plan is refused.
+        `same_plan=False` is for a run that begins with the weights of another; else another plan is refused. Of the one
+        that this run `begins_with` the plan may differ anyhow.
         """
+        same_plan = same_plan and info.uri != self._begins_with
         if same_plan and info.identity is not None and info.identity.fingerprint != self.run.identity.fingerprint:
             raise other_plan(f"the checkpoint {info.uri}", info.identity, self.run.identity)
         if same_plan:
@@ -229,9 +249,9 @@ class Checkpoints:
         load_into(state, info, self.ranks)
         self._saved_step = info.step if same_plan else -1
 
-    def _looked_at(self, step: int) -> tuple[CheckpointInfo | None, str]:
+    def _looked_at(self, uri: str) -> tuple[CheckpointInfo | None, str]:
         try:
-            info = read_manifest(step_uri(self.uri, step))
+            info = read_manifest(uri)
             check_files(info, info.files[self.ranks.rank :: self.ranks.world])
         except (CheckpointDamaged, PlaceMissing) as damage:
             return None, str(damage)

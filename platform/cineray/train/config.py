@@ -138,7 +138,10 @@ class ValidationConfig(Config):
     """How the run is judged on clips that it does not learn from: always the same clips, noise and noise levels."""
 
     every_steps: int = Field(default=1000, ge=0)
-    """0: never."""
+    """0: never for that reason."""
+    every_seconds: float | None = Field(default=None, gt=0)
+    """Also after the first step at or beyond each multiple of so many training seconds (`budget.seconds` says which
+    those are): runs of different speed are judged at the same times."""
     clips: int = Field(default=256, ge=1)
     """How many."""
     bins: int = Field(default=8, ge=2)
@@ -151,11 +154,17 @@ class ValidationConfig(Config):
     baseline_clips: int = Field(default=256, ge=0)
     """Training clips from which the mean and the best linear denoiser are made; 0: without."""
     recipe: Recipe | None = None
-    """Where the clips come from, in full. None: found by `split` and `held_out`, and written here in a run's record."""
+    """Where the clips come from, in full. None: found by `split` and `held_out`, and written here in a run's record.
+    It may be another than what is trained on: then other recipes are judged on the same clips, at the same instants."""
+
+    @property
+    def is_on(self) -> bool:
+        """Is the run judged at all? At its end, too, if it is."""
+        return self.every_steps > 0 or self.every_seconds is not None
 
     @model_validator(mode="after")
     def _a_clip_each(self) -> ValidationConfig:
-        if self.every_steps and self.clips < self.bins:
+        if self.is_on and self.clips < self.bins:
             raise ValueError(
                 f"validation.clips is {self.clips} and validation.bins is {self.bins}: a noise level without a clip "
                 "has no loss; want at least a clip for each"
@@ -170,6 +179,8 @@ class TrackingConfig(Config):
     """Weights & Biases; `offline` writes files that `wandb sync` sends later."""
     wandb_project: str = "cineray"
     """Its project."""
+    wandb_group: str = ""
+    """Runs of one group are shown together there: those of a sweep."""
     tensorboard: bool = False
     """Event files in the run's folder; needs the extra `tensorboard`."""
     prometheus: bool = True
@@ -188,11 +199,36 @@ class LimitsConfig(Config):
     """A loss that is no number ends the run, with the addresses of the clips that caused it."""
 
 
+class BudgetConfig(Config):
+    """What a run may take, where that is not said in steps."""
+
+    seconds: float | None = Field(default=None, gt=0)
+    """Training seconds: the first process's seconds of all steps, waiting for data too, without checkpoints and
+    validations, and without the first wait of each start, for a feed that starts itself. The run ends with the step
+    that they are over at, or with `steps` if those are done before. With `wsd` its last step is fixed once 1 -
+    decay_fraction of them are spent, so that the rates fall to the end of it; from then on it is the run that `steps`
+    of that number would have been. None: `steps` says it alone."""
+
+
+class BeginFromConfig(Config):
+    """Another run's checkpoint, with which a run begins: its weights, their average, its optimiser and its step."""
+
+    run: str
+    """Where that run lies."""
+    step: int | None = Field(default=None, ge=1)
+    """The checkpoint's; None: its newest, which the record of the new run names."""
+
+
 class LearningJob(DataJob):
     """What every training shares."""
 
     steps: int = Field(ge=1)
-    """Optimiser steps of the whole run."""
+    """Optimiser steps of the whole run; at most, where `budget` says more."""
+    budget: BudgetConfig = BudgetConfig()
+    """What it may take beside."""
+    begin_from: BeginFromConfig | None = None
+    """Go on from another run's checkpoint, perhaps with other data and other rates: the first step is the one that the
+    other would have done next, and training seconds are counted on from its. None: from the beginning."""
     optimiser: OptimiserConfig = OptimiserConfig()
     """How weights follow their gradients."""
     ema: EmaConfig = EmaConfig()
@@ -219,6 +255,23 @@ class LearningJob(DataJob):
     """When it gives up."""
     runs: str = "runs"
     """The folder or object-store prefix that runs are made in."""
+
+    @model_validator(mode="after")
+    def _can_end_by_time(self) -> LearningJob:
+        if self.budget.seconds is None:
+            return self
+        schedule, decay = self.optimiser.schedule, self.optimiser.decay_fraction
+        if schedule == "cosine":
+            raise ValueError(
+                "budget.seconds is given and optimiser.schedule is cosine, which must know the last step from the "
+                "first one on; choose wsd or constant, or give steps alone"
+            )
+        if schedule == "wsd" and decay == 1:
+            raise ValueError(
+                "budget.seconds is given and optimiser.decay_fraction is 1: the last step is fixed before the rates "
+                "begin to fall, and here they fall all along; choose less, or optimiser.schedule=constant"
+            )
+        return self
 
     @model_validator(mode="after")
     def _shares(self) -> LearningJob:
@@ -286,8 +339,10 @@ class TrainJob(LearningJob):
     def _check_patches(self) -> None:
         """Found here, in a second, and not when the first batch of an odd bucket comes. Of latents the autoencoder's
         file says how large they are, which is read when the run begins."""
-        for bucket in self.recipe.shapes:
-            check_patches(self.model, bucket.shape, bucket.shape)
+        judging = self.validation.recipe if self.validation.is_on else None
+        for recipe in (self.recipe, *([judging] if judging is not None else [])):
+            for bucket in recipe.shapes:
+                check_patches(self.model, bucket.shape, bucket.shape)
 
 
 def check_patches(model: ModelConfig, clip: tuple[int, ...], seen: tuple[int, ...]) -> None:

@@ -43,6 +43,15 @@ class StepTimes:
     ended: float
     """Unix time at which the host knew of its end."""
 
+    is_first: bool = False
+    """Of this process: it waited for a feed that had to start."""
+
+    @property
+    def training_s(self) -> float:
+        """What counts as training: waiting for data too, but no checkpoint, no validation, and no start of the feed."""
+        between = self.checkpoint_s + self.validation_s + (self.data_wait_s if self.is_first else 0.0)
+        return max(self.step_s - between, 0.0)
+
 
 class Mark(Protocol):
     """A moment; on a GPU it lies in the future until the device gets there."""
@@ -86,6 +95,7 @@ class _Step:
     begin: Mark | None = None
     end: Mark | None = None
     ended: float = 0.0
+    is_first: bool = False
 
 
 class StepClock:
@@ -106,7 +116,7 @@ class StepClock:
         """
         step, began, begin = self._step, time.perf_counter(), self._mark()
         if step.before is None:  # of the very first step
-            step.before = begin
+            step.before, step.is_first = begin, True
         yield
         end = self._mark()
         step.host[name] = step.host.get(name, 0.0) + time.perf_counter() - began
@@ -152,4 +162,5 @@ class StepClock:
             gpu_stall_s=max(idle, 0.0) if self._cuda else math.nan,
             step_s=step.before.seconds_until(step.end),
             ended=step.ended,
+            is_first=step.is_first,
         )

@@ -21,6 +21,7 @@ from cineray.errors import UsageError
 from cineray.models import Conditioning, build_model, build_text
 from cineray.models.autoencoder import Autoencoder, PixelAutoencoder, load_autoencoder
 from cineray.models.configs import Image2VideoConfig, StDiTConfig
+from cineray.plan import Recipe
 from cineray.records import Batch
 from cineray.train.config import TrainJob, check_patches
 from cineray.train.diffusion_model import DiffusionModel, core_of
@@ -62,8 +63,9 @@ class DiffusionTask:
         self.encoder, self.autoencoder = encoder, encoder.autoencoder
         names = () if job.classes == "none" else job.classes
         self.class_ids: Mapping[str, int] = {name: number for number, name in enumerate(names)}
-        self.has_padding = job.recipe.sampling.short_videos == "pad"
-        self.shapes = [self.autoencoder.latent_shape(bucket.shape) for bucket in job.recipe.shapes]
+        self.has_padding = any(recipe.sampling.short_videos == "pad" for recipe in _recipes(job))
+        self.buckets = [bucket for recipe in _recipes(job) for bucket in recipe.shapes]
+        self.shapes = [self.autoencoder.latent_shape(bucket.shape) for bucket in self.buckets]
         self._knows_data = job.diffusion.data_mean is not None
         self._check_shapes()
 
@@ -74,7 +76,7 @@ class DiffusionTask:
             raise UsageError(
                 f"diffusion.data_mean has {len(given)} numbers; the latents have {self.autoencoder.channels} channels"
             )
-        for bucket, (_, *seen) in zip(self.job.recipe.shapes, self.shapes, strict=True):
+        for bucket, (_, *seen) in zip(self.buckets, self.shapes, strict=True):
             try:
                 check_patches(self.job.model, bucket.shape, tuple(seen))
             except ValueError as error:
@@ -213,6 +215,12 @@ class DiffusionTask:
         elif isinstance(model, Image2VideoConfig):
             patch = model.base.patch
         return math.prod(length // part for length, part in zip(size, patch, strict=True))
+
+
+def _recipes(job: TrainJob) -> list[Recipe]:
+    """Whose clips the model sees: it may be judged on others than it learns."""
+    judging = job.validation.recipe if job.validation.is_on else None
+    return [job.recipe, *([judging] if judging is not None else [])]
 
 
 def _longest(shapes: Sequence[tuple[int, int, int, int]]) -> Shape:

@@ -42,6 +42,8 @@ class Learner:
         code: CompiledCode | None = None,
     ) -> None:
         self.job, self.world, self.model = job, world, model
+        self.rated_steps = job.steps
+        """The steps that the rates are made for: of a run that ends by time, fixed on its way."""
         self.activation_memory = activation_memory
         """What is kept for the backward pass: for the record."""
         self.code = code
@@ -56,7 +58,7 @@ class Learner:
 
     def set_rates(self, step: int) -> float:
         """The rates of a step; returns AdamW's."""
-        share = rate_at(self.job.optimiser, step, self.job.steps)
+        share = rate_at(self.job.optimiser, step, self.rated_steps)
         set_rates(self.job.optimiser, self.optimisers, share)
         return share * self.job.optimiser.lr
 

@@ -14,7 +14,7 @@ import io
 import math
 import threading
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -39,7 +39,7 @@ class Ledger:
         self._folder, self._attempt, self._part_rows = folder, attempt, part_rows
         self._rows: list[dict[str, Any]] = []
         self._part, self._put_rows = 1, 0
-        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._lock, self._putting, self._stop = threading.Lock(), threading.Lock(), threading.Event()
         self._tail = self._new_tail()
         self._thread: threading.Thread | None = None
         if is_remote(folder):
@@ -55,6 +55,11 @@ class Ledger:
                 self._tail.add(row)
             full = len(self._rows) >= self._part_rows
         if full and self._thread is None:
+            self._put()
+
+    def flush(self) -> None:
+        """Whoever reads the ledger now finds every row; on a local disk that is so at any time."""
+        if self._thread is not None:
             self._put()
 
     def close(self) -> None:
@@ -74,6 +79,10 @@ class Ledger:
 
     def _put(self) -> None:
         """Put the part under way, whole; a full one is then closed, and the next one begins."""
+        with self._putting:
+            self._put_part()
+
+    def _put_part(self) -> None:
         with self._lock:
             rows, part = list(self._rows), self._part
         if len(rows) == self._put_rows:
@@ -140,6 +149,18 @@ def last_of_each_step(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]
         kept |= {step: dict(row) for step, row in own.items() if step < taken_back}
         taken_back = min(taken_back, *own)
     return [kept[step] for step in sorted(kept)]
+
+
+def training_seconds(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Of a run whose rows these are, one per step: without checkpoints and validations."""
+    told = rows[-1].get("training_seconds") if rows else 0.0
+    if told is not None and math.isfinite(told):
+        return float(told)  # also what a run that it began from had taken
+    return sum(float(row["step_s"]) - _between(row) for row in rows)
+
+
+def _between(row: Mapping[str, Any]) -> float:
+    return float(row["checkpoint_s"]) + float(row["validation_s"])
 
 
 def read_ledger(folder: str) -> pa.Table:

@@ -44,6 +44,7 @@ COLUMNS: dict[str, str] = {
     "decode_waste": "double",
     "gpu_memory_bytes": "int64",
     "world_size": "int64",
+    "training_seconds": "double",
 }
 """Column -> Arrow type. Add, never rename."""
 
@@ -61,8 +62,10 @@ def row_of(
     world_size: int,
     peak_flops: float = math.nan,
     gpu_memory_bytes: int = 0,
+    training_seconds: float = math.nan,
 ) -> dict[str, Any]:
-    """One row. `peak_flops` is of one device; where it is NaN, so is the MFU."""
+    """One row. `peak_flops` is of one device; where it is NaN, so is the MFU. `training_seconds`: of the run's steps up
+    to this one, as `budget.seconds` counts them; a restart takes them up where its checkpoint was."""
     seconds = times.step_s or math.nan
     return {
         "step": facts.step,
@@ -95,4 +98,5 @@ def row_of(
         "decode_waste": facts.frames_decoded / max(facts.frames, 1),
         "gpu_memory_bytes": gpu_memory_bytes,
         "world_size": world_size,
+        "training_seconds": training_seconds,
     }

@@ -3,8 +3,8 @@
     a share of the batch -> micro-batches on the device -> gradients, summed over all -> the weights move -> a row
 
 It begins at the step that the newest checkpoint names and asks for the batches from there. What one process knows and
-all must agree on (a signal, a clock) travels with the sum of the losses, so all of them stop or save at the same step.
-Figures are read one step late on a GPU: it has its next step before anybody asks about the last one.
+all must agree on (a signal, a clock) travels with the sum of the losses, so all stop, save, judge and end at the same
+step. Figures are read one step late on a GPU: it has its next step before anybody asks about the last one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from cineray.feed.limit import SubstitutionLimit
 from cineray.records import Batch
 from cineray.train.clips_digest import clips_digest, clips_halves
 from cineray.train.config import LearningJob
+from cineray.train.ending import Ending
 from cineray.train.inputs import Inputs, micro_batches
 from cineray.train.learner import Learner
 from cineray.train.parallel import World
@@ -43,6 +44,10 @@ class Saved(Protocol):
     @property
     def step(self) -> int:
         """How many steps were done: the next one to do."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What was saved with it; `training_seconds` among them."""
 
 
 class Keeper(Protocol):
@@ -100,6 +105,12 @@ class Recorder(Protocol):
     def waiting(self) -> float:
         """Seconds that this process's step waited for data; on a GPU those of the step before, the last known."""
 
+    def goes_on_from(self, training_seconds: float) -> None:
+        """The steps before this attempt took so many."""
+
+    def training_seconds(self) -> float:
+        """Of all steps of the run that were told: without checkpoints and validations."""
+
     def stepped(self, facts: StepFacts, batch: Batch) -> None:
         """A step is done, and its figures are read. May raise to end the run (a loss that is no number)."""
 
@@ -118,6 +129,13 @@ class NoRecord:
         """Forgotten."""
 
     def waiting(self) -> float:
+        """Not measured."""
+        return 0.0
+
+    def goes_on_from(self, training_seconds: float) -> None:
+        """Forgotten."""
+
+    def training_seconds(self) -> float:
         """Not measured."""
         return 0.0
 
@@ -172,6 +190,7 @@ class Loop:
         stop: StopRequest | None = None,
         on_checkpoint: Callable[[int, Mapping[str, float]], None] | None = None,
         on_restored: Callable[[int, float], None] | None = None,
+        ending: Ending | None = None,
     ) -> None:
         """`on_checkpoint(step, metrics)` is called on every process, once a checkpoint is on its way;
         `on_restored(step, seconds)` when one was taken over."""
@@ -180,19 +199,22 @@ class Loop:
         self._on_checkpoint, self._on_restored = on_checkpoint, on_restored
         self._recorder = recorder if recorder is not None else NoRecord()
         self._stop = stop if stop is not None else StopRequest()
+        self._ending = ending if ending is not None else Ending(job)
         self._limit = SubstitutionLimit(job.recipe.max_substituted_fraction)
         self._pending: deque[_Pending] = deque()
         self._lag = 1 if world.device.type == "cuda" else 0
         self._saved_at = time.monotonic()
         self._stop_agreed = self._save_agreed = False
+        self._seconds = self._judged_seconds = 0.0
+        """Training seconds by the first process's clock, as all know them, a step or two late; when it was judged."""
 
     def run(self) -> TrainResult:
         """From the newest checkpoint to the last step, or to where it is told to stop."""
         start = self._resume()
         result = TrainResult(first_step=start, next_step=start)
-        taken = arriving(self._batches(range(start, self.job.steps)), self._cut, self.world.device)
+        taken = arriving(self._batches(range(start, self._ending.steps)), self._cut, self.world.device)
         with closing(taken):
-            while result.next_step < self.job.steps and not self._stop_agreed:
+            while result.next_step < self._ending.steps and not self._stop_agreed:
                 with self._recorder.phase("data_wait"):
                     arrived = _next(taken, result.next_step)
                 self._recorder.add("host_to_device", arrived.copy_seconds())
@@ -222,11 +244,12 @@ class Loop:
     def _sums(self, batch: Batch, losses_B: Tensor) -> Tensor:
         """What is added up over the processes; wishes too, so that all hear of them at the same step."""
         wishes = [float(bool(self._stop.reason)), float(self._stop.take_checkpoint_wish() or self._save_is_due())]
+        clock = self._recorder.training_seconds() if self.world.rank == 0 else 0.0
         counted = [float(len(batch.substitutions)), float(batch.frames_decoded), float(batch.frame_is_real_BT.sum())]
         waits = [0.0] * self.world.size
         waits[self.world.rank] = self._recorder.waiting()
         known = torch.tensor(
-            [*wishes, *counted, _shown_fraction(batch) * len(batch.specs), *clips_halves(batch), *waits],
+            [*wishes, clock, *counted, _shown_fraction(batch) * len(batch.specs), *clips_halves(batch), *waits],
             dtype=torch.float64,
         )
         return torch.cat([losses_B.sum(dtype=torch.float64)[None], known.to(self.world.device, non_blocking=True)])
@@ -240,7 +263,7 @@ class Loop:
         """Read the sums of all steps but the last `keep`."""
         while len(self._pending) > keep:
             step = self._pending.popleft()
-            facts, stop, save = self._facts(step)
+            facts, stop, save, self._seconds = self._facts(step)
             result.loss = facts.loss
             self._stop_agreed |= stop
             self._save_agreed |= save
@@ -248,11 +271,12 @@ class Loop:
             # Of all processes together, so all of them stop at the same step.
             self._limit.count(facts.clips, step.batch.substitutions, replaced=facts.substituted)
 
-    def _facts(self, done: _Pending) -> tuple[StepFacts, bool, bool]:
+    def _facts(self, done: _Pending) -> tuple[StepFacts, bool, bool, float]:
+        """Of the step; whether to stop and to save; and the first process's training seconds when it was done."""
         batch, size = done.batch, done.batch.global_size
         grad_norm, *rest = done.reading.numbers()
         losses, sums = rest[: len(batch.specs)], rest[len(batch.specs) :]
-        loss, stop, save, substituted, decoded, real_frames, shown, *clips = sums[: -self.world.size]
+        loss, stop, save, clock, substituted, decoded, real_frames, shown, *clips = sums[: -self.world.size]
         waits = sums[-self.world.size :]
         frames, height, width = batch.frames_BTHWC.shape[1:4]
         facts = StepFacts(
@@ -273,7 +297,7 @@ class Loop:
             longest_wait_s=max(waits),
             longest_wait_rank=waits.index(max(waits)),
         )
-        return facts, stop > 0, save > 0
+        return facts, stop > 0, save > 0, clock
 
     # ---- between steps -----------------------------------------------------------------------------------------------
 
@@ -282,10 +306,12 @@ class Loop:
         done, rule = result.next_step, self.job.checkpoint
         if self._keeper is not None:
             self._keeper.poll()
-        if done == self.job.steps or self._stop_agreed:
+        self._ending.look(done, self._seconds)
+        self.learner.rated_steps = self._ending.rated_steps
+        if done == self._ending.steps or self._stop_agreed:
             return
-        judge, every = self.job.validation.every_steps, rule.every_steps
-        if judge and done % judge == 0:
+        every = rule.every_steps
+        if self._judge_is_due(done):
             self._validate(result)
         ranked = bool(rule.keep_best) and result.judged_step == done and rule.best_metric in result.metrics
         if self._save_agreed or ranked or (every is not None and done % every == 0):
@@ -296,21 +322,30 @@ class Loop:
         self._read(result, keep=0)
         if result.next_step == result.first_step:
             return
-        if result.next_step < self.job.steps:
+        if result.next_step < self._ending.steps:
             result.stopped = self._stop.reason or "another process was told to stop"
-        elif self.job.validation.every_steps:
+        elif self.job.validation.is_on:
             self._validate(result)
         self._save(result, blocking=True)
 
+    def _judge_is_due(self, done: int) -> bool:
+        """By steps, or because another multiple of `every_seconds` has passed."""
+        rule = self.job.validation
+        before, self._judged_seconds = self._judged_seconds, self._seconds
+        if rule.every_seconds is not None and self._seconds // rule.every_seconds > before // rule.every_seconds:
+            return True
+        return rule.every_steps > 0 and done % rule.every_steps == 0
+
     def _validate(self, result: TrainResult) -> None:
-        """Judge the average of the weights."""
-        with self._recorder.phase("validation"), self.learner.ema.in_place(), computing(self.learner):
-            self.learner.model.eval()
-            with torch.no_grad():
+        """Judge the average of the weights. Whoever is told of it knows the figures of all steps before."""
+        self._read(result, keep=0)
+        with self._recorder.phase("validation"):  # telling of it may take as long
+            with self.learner.ema.in_place(), computing(self.learner), torch.no_grad():
+                self.learner.model.eval()
                 result.metrics = self.task.validate(self.learner.parallel, result.next_step)
-            self.learner.model.train()
-        result.judged_step = result.next_step
-        self._recorder.validated(result.next_step, result.metrics)
+                self.learner.model.train()
+            result.judged_step = result.next_step
+            self._recorder.validated(result.next_step, result.metrics)
 
     def _save(self, result: TrainResult, *, blocking: bool) -> None:
         """Only what is known to be sound is saved: the figures of all steps so far are read first."""
@@ -319,13 +354,13 @@ class Loop:
             return
         with self._recorder.phase("checkpoint"):
             judged = result.metrics if result.judged_step == result.next_step else {}
-            metrics = {"loss": result.loss, **judged}
+            metrics = {"loss": result.loss, "training_seconds": self._recorder.training_seconds(), **judged}
             self._keeper.save(self.learner.state(), result.next_step, metrics, blocking=blocking)
             if self.learner.code is not None:
                 self.learner.code.keep()
+            if self._on_checkpoint is not None:
+                self._on_checkpoint(result.next_step, metrics)
         self._saved_at, self._save_agreed = time.monotonic(), False
-        if self._on_checkpoint is not None:
-            self._on_checkpoint(result.next_step, metrics)
 
     def _resume(self) -> int:
         """Take over the newest checkpoint; the step to begin with."""
@@ -336,6 +371,9 @@ class Loop:
         state = self.learner.state()
         self._keeper.load(state, found)
         self.learner.load(state)
+        self.learner.rated_steps = self._ending.rated_steps
+        self._seconds = self._judged_seconds = float(found.metrics.get("training_seconds", 0.0))
+        self._recorder.goes_on_from(self._seconds)
         if self._on_restored is not None:
             self._on_restored(int(found.step), time.perf_counter() - began)
         return int(found.step)

@@ -29,8 +29,16 @@ LINE_EVERY_SECONDS = 30.0
 class ProgressLine:
     """A sink that people look at."""
 
-    def __init__(self, steps: int, *, stream: TextIO | None = None, every_seconds: float = LINE_EVERY_SECONDS) -> None:
-        self._steps, self._every = steps, every_seconds
+    def __init__(
+        self,
+        steps: int,
+        *,
+        budget_seconds: float | None = None,
+        stream: TextIO | None = None,
+        every_seconds: float = LINE_EVERY_SECONDS,
+    ) -> None:
+        """`budget_seconds`: training seconds that the run may take, where it may end before its `steps`."""
+        self._steps, self._budget, self._every = steps, budget_seconds, every_seconds
         self._stream = sys.stderr if stream is None else stream
         self._rows: deque[Mapping[str, Any]] = deque(maxlen=LOOKED_BACK)
         self._told = -math.inf
@@ -73,13 +81,15 @@ class ProgressLine:
         clips = sum(int(row["clips"]) for row in self._rows)
         wait = sum(waited(row) for row in self._rows)
         done = int(last["step"]) + 1
+        left = (self._steps - done) * seconds / len(self._rows)
+        by_time = math.inf if self._budget is None else max(self._budget - float(last["training_seconds"]), 0.0)
         return {
             "step": done,
-            "steps": self._steps,
+            "steps": self._steps if left <= by_time else None,
             "loss": _number(round(float(last["loss"]), 6)),
             "clips_per_s": round(clips / seconds, 2) if seconds else 0.0,
             "data_wait_fraction": round(wait / seconds, 4) if seconds else 0.0,
-            "seconds_left": round((self._steps - done) * seconds / len(self._rows), 1),
+            "seconds_left": round(min(left, by_time), 1),
         }
 
 
@@ -93,7 +103,8 @@ def line_of(facts: Mapping[str, Any]) -> str:
     minutes, seconds = divmod(round(float(facts["seconds_left"])), 60)
     hours, minutes = divmod(minutes, 60)
     loss = math.nan if facts["loss"] is None else facts["loss"]
+    steps = "" if facts["steps"] is None else f"/{facts['steps']:,}"
     return (
-        f"step {facts['step']:,}/{facts['steps']:,}  loss {loss:.4g}  {facts['clips_per_s']:,.1f} clips/s  "
+        f"step {facts['step']:,}{steps}  loss {loss:.4g}  {facts['clips_per_s']:,.1f} clips/s  "
         f"wait {100 * facts['data_wait_fraction']:.1f} %  {hours}:{minutes:02d}:{seconds:02d} left"
     )

@@ -11,11 +11,13 @@ from typing import Any
 
 import ray
 import ray.train
+from ray._private.services import get_webui_url_from_internal_kv
 from ray.data._internal.cluster_autoscaler import get_or_create_autoscaling_coordinator
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.callback import ControllerCallback
 
+from cineray.errors import Interrupted
 from cineray.train.ray_link import Link
 
 _log = logging.getLogger("cineray.train")
@@ -25,12 +27,13 @@ class Trainer(TorchTrainer):  # type: ignore[misc]
     """Ray's, but without the cleaner of placement groups where that cannot know whether a controller lives.
 
     It asks the dashboard. Where this Ray has none it asks the one of any other Ray on this machine, which knows of no
-    such controller, and takes the workers of a healthy run away.
+    such controller, and takes the workers of a healthy run away. Whether there is one Ray's own store says: processes
+    other than the driver have an address of it either way.
     """
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks: list[Any] = super()._create_default_callbacks()
-        if ray._private.worker.get_dashboard_url():
+        if get_webui_url_from_internal_kv():
             return callbacks
         return [one for one in callbacks if not isinstance(one, PlacementGroupCleanerCallback)]
 
@@ -50,6 +53,22 @@ class Losses(ray.train.UserCallback):  # type: ignore[misc]
         final = self._link.lost("; ".join(dead))
         if final is not None:
             raise final
+
+
+class StopsWaiting(ControllerCallback):  # type: ignore[misc]
+    """Ends a run that is to stop and has no workers who could: it waits for room, or has just lost them.
+
+    Ray has a call for that, which a controller that waits for room never comes to hear. An error it does heed: it gives
+    back what it has and waits for.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def before_controller_execute_failure_decision(self, failure_decision: Any) -> None:  # noqa: ARG002
+        """Called when workers could not be started for a while, and when some have failed."""
+        if reason := self._link.wish_of_driver():
+            raise Interrupted(reason)
 
 
 class FreshView(ControllerCallback):  # type: ignore[misc]

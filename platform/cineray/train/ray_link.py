@@ -26,7 +26,13 @@ from cineray.train.checkpoint_write import CheckpointFailed
 from cineray.train.nan_stop import LossNotFinite
 
 _LOOK_SECONDS = 0.5
-_MAY_PASS = (PlaceError, FeedStalled, CheckpointFailed)
+
+
+class WorkersLost(CinerayError):
+    """Workers died again and again, or met what may pass (a store that does not answer): it may be the machines."""
+
+
+_MAY_PASS = (PlaceError, FeedStalled, CheckpointFailed, WorkersLost)
 """Of our own errors, those that another try may not meet."""
 
 
@@ -57,9 +63,12 @@ class LinkState:
     """Since it last got further."""
     begun: bool = False
     """Whether workers have begun since the last failure."""
+    may_pass: bool = True
+    """Whether what has happened to the workers since they began may be the machines' doing."""
     last_error: str = "a worker or its machine was lost; Ray's logs may tell why"
     row: dict[str, Any] = field(default_factory=dict)
-    judged: dict[str, Any] = field(default_factory=dict)
+    judgements: list[dict[str, Any]] = field(default_factory=list)
+    """All of them, in the order in which they were told: few, and each is waited for."""
     heard_of_at: float = field(default_factory=time.monotonic)
     """When a worker last showed that it is at work."""
 
@@ -70,27 +79,30 @@ class LinkState:
             self.furthest, self.failures = step, 0
         if self.failures > self.most_failures:
             self._give_up()
+        self.may_pass = True
         return self.final
 
     def lost(self, text: str) -> CinerayError | None:
-        """Workers have failed. Returns why not to start them again."""
+        """Workers have failed; `text` says which died. Returns why not to start them again."""
         self.failures += 1
         self.last_error = text or self.last_error
+        self.may_pass = self.may_pass or bool(text)  # where one has died, the others only met that
         # While they get as far as to begin, that is where it shows whether the run has got further since.
         if self.failures > self.most_failures and not self.begun:
             self._give_up()
         self.begun = False
         return self.final
 
-    def failed(self, text: str, final: CinerayError | None) -> None:
+    def failed(self, text: str, final: CinerayError | None, *, may_pass: bool = False) -> None:
         """A rank has met an error, which may be the end."""
-        self.last_error = text
+        self.last_error, self.may_pass = text, may_pass
         if self.final is None or _named(final) > _named(self.final):
             self.final = final
 
     def _give_up(self) -> None:
         times = "once" if self.failures == 1 else f"{self.failures} times in a row"
-        self.final = self.final or CinerayError(
+        kind = WorkersLost if self.may_pass else CinerayError
+        self.final = self.final or kind(
             f"the run failed {times} without getting beyond step {max(self.furthest, 0)} "
             f"(limits.failures_without_progress={self.most_failures}); the last time: {self.last_error}"
         )
@@ -109,6 +121,9 @@ class _Link:
         self._state.heard_of_at = time.monotonic()
         return self._state.wish
 
+    def wish_of_driver(self) -> str:
+        return self._state.wish
+
     def begin(self, step: int) -> CinerayError | None:
         return self._state.begin(step)
 
@@ -121,8 +136,8 @@ class _Link:
     def lost(self, text: str) -> CinerayError | None:
         return self._state.lost(text)
 
-    def failed(self, text: str, final: CinerayError | None) -> None:
-        self._state.failed(text, final)
+    def failed(self, text: str, final: CinerayError | None, may_pass: bool) -> None:
+        self._state.failed(text, final, may_pass=may_pass)
 
     def final(self) -> CinerayError | None:
         return self._state.final
@@ -134,10 +149,10 @@ class _Link:
         self._state.row = row
 
     def tell_judged(self, judged: dict[str, Any]) -> None:
-        self._state.judged = judged
+        self._state.judgements.append(judged)
 
-    def news(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return self._state.row, self._state.judged
+    def news(self, known: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        return self._state.row, self._state.judgements[known:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +183,17 @@ class Link:
         seconds: float = ray.get(self.actor.silent_seconds.remote())
         return seconds
 
-    def news(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """The newest row, and the newest judgement; empty before there is one."""
-        row, judged = ray.get(self.actor.news.remote())
-        return row, judged
+    def news(self, known: int) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+        """The newest row, empty before there is one, and all judgements but the first `known`."""
+        row, judgements = ray.get(self.actor.news.remote(known))
+        return row, judgements
 
     # ---- the controller's side ---------------------------------------------------------------------------------------
+
+    def wish_of_driver(self) -> str:
+        """Why the run is to stop; empty while it is not. Unlike when a worker asks, nobody is at work for it."""
+        wish: str = ray.get(self.actor.wish_of_driver.remote())
+        return wish
 
     def lost(self, text: str) -> CinerayError | None:
         """Workers have failed; the answer is why not to start them again."""
@@ -201,15 +221,16 @@ class Link:
         # Ray wraps what was raised in another process, so that it is both.
         error = getattr(error, "cause", None) or error
         final = error if isinstance(error, CinerayError) and is_final(error) else None
-        ray.get(self.actor.failed.remote(f"rank {rank}: {type(error).__name__}: {error}", final))
+        may_pass = isinstance(error, (*_MAY_PASS, OSError, ray.exceptions.RayError))
+        ray.get(self.actor.failed.remote(f"rank {rank}: {type(error).__name__}: {error}", final, may_pass))
 
     def tell(self, row: Mapping[str, Any]) -> None:
         """Newest figures; nobody waits for them to arrive."""
         self.actor.tell.remote(dict(row))
 
     def tell_judged(self, step: int, metrics: Mapping[str, float]) -> None:
-        """A validation; nobody waits for it to arrive."""
-        self.actor.tell_judged.remote({"step": step, "metrics": dict(metrics)})
+        """A validation; it has arrived when this returns, also where the worker ends right after it."""
+        ray.get(self.actor.tell_judged.remote({"step": step, "metrics": dict(metrics)}))
 
     @contextmanager
     def listening(self, hear: Callable[[str], None]) -> Iterator[None]:

@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,10 @@ from cineray.telemetry.ray_session import connected
 from cineray.train.attempt import attempt_run, open_or_create
 from cineray.train.checkpoint_manifest import steps_in
 from cineray.train.config import LearningJob
+from cineray.train.ending import planned_steps
 from cineray.train.latents_run import feed_of
 from cineray.train.parallel import World
-from cineray.train.ray_control import FreshView, Losses, Trainer
+from cineray.train.ray_control import FreshView, Losses, StopsWaiting, Trainer
 from cineray.train.ray_link import Link
 from cineray.train.ray_samples import POINTER, samples_task, told_of_samples
 from cineray.train.recorder import summary_of
@@ -55,7 +57,8 @@ _TELL_SECONDS = 0.2
 _START_SECONDS = 15
 """An elastic run waits so long for workers that a lost machine was to give, before it starts with fewer."""
 _NOBODY_SECONDS = 20.0
-"""Workers show that they are there twice a second: when none has for so long, none is."""
+"""Workers show that they are there twice a second: when none has for so long, none is. Ray's controller, which looks up
+every `_START_SECONDS` while it waits for room, then had the time to hear of a stop as well."""
 _PATIENT_SECONDS = 60.0
 """When the driver says what it waits for."""
 _SHORT_NOTICE_SECONDS = 4.0
@@ -73,18 +76,20 @@ def run_on_ray(
     address: str = "",
     sinks: Sequence[Sink] = (),
     sample: MakeSamples | None = None,
+    stop: StopRequest | None = None,
 ) -> dict[str, Any]:
     """Train on the Ray at `address`, or on an embedded one; returns what `cineray train` tells of it.
 
     `uri`: where the run is or will be; on several machines it must be a place that all of them see. `sample`: who makes
-    samples beside it, if the job wants some.
+    samples beside it, if the job wants some. `stop`: how others wish it to stop, as Ctrl-C does; then any thread may
+    call this, of an actor too.
     """
     _patience()
     check_maker(job, sample)
     run, job = open_or_create(job, uri)
-    if _newest_step(run) >= job.steps:
+    if _newest_step(run) >= planned_steps(run, job):
         return {"run": run.uri, **summary_of(run), "metrics": {}}
-    with connected(address, num_cpus=_cpus_here(job)), stopping_by_signals(StopRequest()) as request:
+    with connected(address, num_cpus=_cpus_here(job)), stopping_by_signals(stop or StopRequest()) as request:
         _check_room(job)
         link = Link.open(job.limits.failures_without_progress)
         told = _Driver(job, run, link, request, sinks).until_it_ends(_trainer(job, run, link, sample))
@@ -110,7 +115,7 @@ def _trainer(job: LearningJob, run: RunFolder, link: Link, sample: MakeSamples |
             # The link decides when it is enough: a run on machines that come and go may fail often and still get on.
             failure_config=ray.train.FailureConfig(max_failures=-1),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
-            callbacks=[Losses(link), *([FreshView()] if elastic else [])],
+            callbacks=[Losses(link), StopsWaiting(link), *([FreshView()] if elastic else [])],
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
         ),
         datasets={DATASET: lambda: ray.data.range(1)},  # Ray Train asks for some; the plan is behind `data_config`
@@ -136,8 +141,10 @@ class _Driver:
         self, job: LearningJob, run: RunFolder, link: Link, request: StopRequest, sinks: Sequence[Sink]
     ) -> None:
         self._job, self._run, self._link, self._request, self._sinks = job, run, link, request, sinks
-        self._shown: tuple[Any, Any] = (None, None)
+        self._shown: Any = None
+        self._judged = 0
         self._has_told = False
+        self._wished_at = math.inf
 
     def until_it_ends(self, trainer: Trainer) -> dict[str, Any]:
         """What rank 0 returned; raises what ended the run."""
@@ -154,11 +161,14 @@ class _Driver:
         while thread.is_alive():
             thread.join(_LOOK_SECONDS)
             self._look()
+        self._show()  # what was told between the last look and the end
         for sink in self._sinks:
             sink.close({})
         final = self._link.final()
         if final is not None:
             raise final
+        if isinstance(ended[0], BaseException) and self._request.reason:
+            raise self._stopped_without_workers() from ended[0]
         if isinstance(ended[0], BaseException):
             raise CinerayError(f"Ray Train gave up: {ended[0]}") from ended[0]
         told: dict[str, Any] = ended[0].return_value
@@ -168,27 +178,34 @@ class _Driver:
         self._show()
         silent = self._link.silent_seconds()
         if self._request.reason:
+            self._wished_at = min(self._wished_at, time.monotonic())
             self._link.wish(self._request.reason)
-            if silent > _NOBODY_SECONDS:
-                raise Interrupted(
-                    f"stopped by {self._request.reason} while no worker was at work; what is saved is saved. "
-                    "To go on, start the same run again"
-                )
-        if silent > _PATIENT_SECONDS and not self._has_told and _newest_step(self._run) < self._job.steps:
+            if min(silent, time.monotonic() - self._wished_at) > _NOBODY_SECONDS:
+                raise self._stopped_without_workers()
+        if silent > _PATIENT_SECONDS and not self._has_told and not self._is_done():
             _log.warning("%s", _waiting_for(self._job))  # else the last samples are being made
         self._has_told = silent > _PATIENT_SECONDS
 
+    def _stopped_without_workers(self) -> Interrupted:
+        return Interrupted(
+            f"stopped by {self._request.reason} while no worker was at work; what is saved is saved. "
+            "To go on, start the same run again"
+        )
+
+    def _is_done(self) -> bool:
+        return _newest_step(self._run) >= planned_steps(self._run, self._job)
+
     def _show(self) -> None:
-        """Tell the sinks what is newer than what was shown."""
-        row, judged = self._link.news()
+        """Tell the sinks the newest row, and every judgement that they have not heard of."""
+        row, judgements = self._link.news(self._judged)
         # After a restart steps come again, and are told again.
-        newest = (row.get("attempt"), row.get("step")), (judged.get("attempt"), judged.get("step"))
+        newest = row.get("attempt"), row.get("step")
         for sink in self._sinks:
-            if row and newest[0] != self._shown[0]:
+            if row and newest != self._shown:
                 sink.row(row)
-            if judged and newest[1] != self._shown[1]:
+            for judged in judgements:
                 sink.judged(judged["step"], judged["metrics"])
-        self._shown = newest
+        self._shown, self._judged = newest, self._judged + len(judgements)
 
 
 def _patience() -> None:
@@ -362,7 +379,10 @@ class _Reporter:
 
     def __init__(self, job: LearningJob, run: RunFolder) -> None:
         samples = samples_of(job)
-        self._due = None if samples is None else Due(samples.every_steps, last_step=job.steps, done=_newest_step(run))
+        self._due = None
+        if samples is not None:
+            last = partial(planned_steps, run, job)
+            self._due = Due(samples.every_steps, last_step=last, done=_newest_step(run))
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
         """A checkpoint is on its way."""

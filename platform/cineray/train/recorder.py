@@ -24,7 +24,7 @@ from cineray.records import Batch
 from cineray.train.device_clock import StepClock
 from cineray.train.device_peak import peak_flops
 from cineray.train.goodput import goodput_of
-from cineray.train.ledger import Ledger, last_of_each_step, read_all_rows
+from cineray.train.ledger import Ledger, last_of_each_step, read_all_rows, training_seconds
 from cineray.train.ledger_row import row_of
 from cineray.train.loop import StepFacts
 from cineray.train.nan_stop import check_finite
@@ -68,6 +68,7 @@ class RunRecorder:
         self._clock = StepClock(device)
         self._sinks = Guarded(list(sinks))
         self._ledger = None if attempt is None else Ledger(run.folder("ledger"), attempt.number)
+        self._training_s = 0.0
         self._peak = math.nan
         if device.type == "cuda":
             self._peak = peak_flops(torch.cuda.get_device_name(device), precision)
@@ -99,9 +100,18 @@ class RunRecorder:
         """How long data was waited for."""
         return self._clock.waiting()
 
+    def goes_on_from(self, training_seconds: float) -> None:
+        """The steps before this attempt took so many."""
+        self._training_s = training_seconds
+
+    def training_seconds(self) -> float:
+        """Of all steps of the run that were told."""
+        return self._training_s
+
     def stepped(self, facts: StepFacts, batch: Batch) -> None:
         """A step is done."""
         times = self._clock.take()
+        self._training_s += times.training_s
         if self._ledger is not None and self._attempt is not None:
             row = row_of(
                 facts,
@@ -111,6 +121,7 @@ class RunRecorder:
                 world_size=self._world_size,
                 peak_flops=self._peak,
                 gpu_memory_bytes=self._memory_bytes(),
+                training_seconds=self._training_s,
             )
             self._ledger.add(row)
             self._sinks.row(row)
@@ -118,9 +129,11 @@ class RunRecorder:
             check_finite(self.run, facts, batch, rank=self._rank)
 
     def validated(self, step: int, metrics: Mapping[str, float]) -> None:
-        """The run was judged."""
-        self._note("validated", step=step, metrics=dict(metrics))
-        self._sinks.judged(step, metrics)
+        """The run was judged. Sinks that read the run's record now find all steps that led to it."""
+        if self._ledger is not None:
+            self._ledger.flush()
+        self._note("validated", step=step, metrics=dict(metrics), training_seconds=self._training_s)
+        self._sinks.judged(step, {**metrics, "training_seconds": self._training_s})
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 
@@ -170,13 +183,19 @@ def summary_of(run: RunFolder) -> dict[str, Any]:
     return {
         "step": int(rows[-1]["step"]) + 1 if rows else 0,
         "loss": number(rows[-1]["loss"]) if rows else None,
+        "training_seconds": number(training_seconds(rows)),
+        "clips": sum(int(row["clips"]) for row in rows),
+        "frames": sum(int(row["frames"]) for row in rows),
         "clips_per_s": number(verdict.clips_per_s),
+        "frames_per_s": number(verdict.frames_per_s),
         "data_wait_fraction": number(verdict.data_wait_fraction),
+        "gpu_stall_fraction": number(verdict.gpu_stall_fraction),
         "mfu": number(verdict.mfu),
         "goodput": goodput["goodput"],
         "lifetime_s": goodput["lifetime_s"],
         "seconds": goodput["seconds"],
         "attempts": goodput["attempts"],
+        "bound": verdict.bound,
         "verdict": verdict.text,
     }
 

@@ -33,7 +33,10 @@ MOST_LISTED = 10_000
 def resolved(job: J) -> J:
     """The definite job; one that is definite comes out as it is."""
     job = job.model_copy(update={"recipe": resolve(job.recipe)})
-    if job.validation.every_steps and job.validation.recipe is None:
+    if job.validation.recipe is not None:
+        given = job.validation.model_copy(update={"recipe": resolve(job.validation.recipe)})
+        job = job.model_copy(update={"validation": given})
+    elif job.validation.is_on:
         job = _with_validation(job)
     if isinstance(job, TrainJob) and job.classes == "data":
         job = job.model_copy(update={"classes": _labels(job)})
@@ -48,7 +51,7 @@ def training_spec(job: LearningJob, journal: str = "") -> FeedSpec:
 def validation_spec(job: LearningJob) -> FeedSpec | None:
     """The plan whose first clips a definite job is judged on. Its seed is its own: the clips do not change with it."""
     recipe = job.validation.recipe
-    return None if recipe is None or not job.validation.every_steps else FeedSpec(recipe=recipe, seed=0).pinned()
+    return None if recipe is None or not job.validation.is_on else FeedSpec(recipe=recipe, seed=0).pinned()
 
 
 def _with_validation(job: J) -> J:
@@ -75,7 +78,7 @@ def _apart(spec: DatasetSpec, config: ValidationConfig) -> tuple[DatasetSpec, Da
 
 def _held_out(spec: DatasetSpec, share: float) -> str:
     """Which of a dataset's videos judge, as a filter."""
-    group_of = _groups(spec)
+    group_of = group_of_videos(spec)
     groups: dict[str, list[str]] = {}
     for video, group in sorted(group_of.items()):
         groups.setdefault(group, []).append(video)
@@ -102,7 +105,7 @@ def _some_groups(groups: dict[str, list[str]], most: int) -> list[str]:
     return sorted(held or smallest)
 
 
-def _groups(spec: DatasetSpec) -> dict[str, str]:
+def group_of_videos(spec: DatasetSpec) -> dict[str, str]:
     """The group of each video that a dataset draws from; nothing but ids is read."""
     lake = Lake.open(spec.lake)
     version = lake.resolve(spec.version)

@@ -73,8 +73,9 @@ class RunFolder:
     facts: Mapping[str, Any]
 
     @classmethod
-    def create(cls, job: DataJob, spec: FeedSpec, uri: str) -> RunFolder:
-        """Make the run of a job whose plan is `spec` (pinned); a run that lies there already is refused."""
+    def create(cls, job: DataJob, spec: FeedSpec, uri: str, **besides: Any) -> RunFolder:
+        """Make the run of a job whose plan is `spec` (pinned); a run that lies there already is refused. `besides`:
+        facts that only some runs have."""
         uri = normalise_uri(uri)
         if not spec.fingerprint:
             raise UsageError("a run needs a plan that cannot change: FeedSpec.fingerprint is empty; pass spec.pinned()")
@@ -90,6 +91,7 @@ class RunFolder:
             "software": software(),
             "command": command_line(),
             "machine": machine(),
+            **besides,
         }
         if not put_if_absent(join_uri(uri, "run.json"), json.dumps(facts, indent=1).encode()):
             raise UsageError(f"there is a run at {uri} already; resume it, or choose another place for a new one")

@@ -27,6 +27,7 @@ from typing import Any
 from cineray.errors import CinerayError, UsageError
 from cineray.train.checkpoint_manifest import steps_in
 from cineray.train.config import LearningJob, TrainJob
+from cineray.train.ending import planned_steps
 from cineray.train.run_folder import RunFolder
 from cineray.train.samples_config import SamplesConfig
 from cineray.train.stop import StopRequest
@@ -60,14 +61,15 @@ def check_maker(job: LearningJob, make: MakeSamples | None) -> None:
 class Due:
     """Which checkpoints get samples: the first at or after each multiple of `every_steps`, and the last of the run."""
 
-    def __init__(self, every_steps: int, *, last_step: int, done: int) -> None:
-        """`done`: the step that the run, or this start of it, begins with."""
+    def __init__(self, every_steps: int, *, last_step: Callable[[], int], done: int) -> None:
+        """`done`: the step that the run, or this start of it, begins with. `last_step` is asked each time: a run that
+        ends by time fixes it on its way."""
         self._every, self._last, self._done = every_steps, last_step, done
 
     def __call__(self, step: int) -> bool:
         """Told of each checkpoint, in order."""
         before, self._done = self._done, max(step, self._done)
-        return step > before and (step // self._every > before // self._every or step == self._last)
+        return step > before and (step // self._every > before // self._every or step == self._last())
 
 
 # ---- one task --------------------------------------------------------------------------------------------------------
@@ -163,8 +165,9 @@ def samples_told(run: RunFolder, job: LearningJob) -> dict[str, Any]:
     events = run.events()
     made = sorted({int(event["step"]) for event in events if event["event"] == "sampled"})
     failed = {int(event["step"]): event["sentence"] for event in events if event["event"] == "samples_failed"}
-    if job.steps not in (*made, *failed):
-        failed[job.steps] = "the run was stopped first, or nobody had room for them (samples.cpus, samples.gpus)"
+    last = planned_steps(run, job)
+    if last not in (*made, *failed):
+        failed[last] = "the run was stopped first, or nobody had room for them (samples.cpus, samples.gpus)"
     return {"samples": {"steps": made, "failed": {step: why for step, why in failed.items() if step not in made}}}
 
 
@@ -178,7 +181,7 @@ def _since(began: float) -> float:
 class SidePath:
     """Hears of checkpoints, and has one task at work."""
 
-    def __init__(self, run: RunFolder, config: SamplesConfig, maker: str, *, last_step: int) -> None:
+    def __init__(self, run: RunFolder, config: SamplesConfig, maker: str, *, last_step: Callable[[], int]) -> None:
         begins = max(steps_in(run.folder("checkpoints")), default=0)
         self._run, self._config, self._maker = run, config, maker
         self._due = Due(config.every_steps, last_step=last_step, done=begins)
@@ -235,7 +238,7 @@ def side_path(
     if config is None or make is None:
         yield None
         return
-    side = SidePath(run, config, name_of(make), last_step=job.steps)
+    side = SidePath(run, config, name_of(make), last_step=lambda: planned_steps(run, job))
     try:
         yield side
     except BaseException:

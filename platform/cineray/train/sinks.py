@@ -54,6 +54,10 @@ class Tracking(Protocol):
         """Its project."""
 
     @property
+    def wandb_group(self) -> str:
+        """Of the runs that it shows together; empty for none."""
+
+    @property
     def tensorboard(self) -> bool:
         """Event files."""
 
@@ -66,7 +70,8 @@ def open_sinks(tracking: Tracking, run: RunFolder, config: Mapping[str, Any]) ->
     """Those that a job asks for. What cannot be opened is an error now, before anything is computed."""
     sinks: list[Sink] = []
     if tracking.wandb != "off":
-        sinks.append(WandbSink(run, config, mode=tracking.wandb, project=tracking.wandb_project))
+        where = {"project": tracking.wandb_project, "group": tracking.wandb_group}
+        sinks.append(WandbSink(run, config, mode=tracking.wandb, **where))
     if tracking.tensorboard:
         sinks.append(TensorboardSink(run))
     if tracking.prometheus and "ray" in sys.modules:  # who has not imported Ray is in none
@@ -114,7 +119,7 @@ class Guarded:
 class WandbSink:
     """One W&B run per run of ours: attempts go on in it, and a step that is done again is one point more."""
 
-    def __init__(self, run: RunFolder, config: Mapping[str, Any], *, mode: str, project: str) -> None:
+    def __init__(self, run: RunFolder, config: Mapping[str, Any], *, mode: str, project: str, group: str = "") -> None:
         import wandb
 
         self._files = KeptFiles(run)
@@ -127,6 +132,7 @@ class WandbSink:
         )
         self._run = wandb.init(
             project=project,
+            group=group or None,
             id=run.run_id,
             name=run.run_id,
             mode="offline" if mode == "offline" else "online",

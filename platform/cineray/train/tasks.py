@@ -59,7 +59,7 @@ def flow_validation(job: TrainJob, run: RunFolder, world: World) -> FlowValidati
 
     def baselines(task: DiffusionTask, model: nn.Module) -> Mapping[str, Sequence[float]]:
         def make() -> dict[str, list[float]]:
-            training = local_batches(run.spec(), range(1 << 30))
+            training = local_batches(_training_clips(job, run), range(1 << 30))
             config = job.validation
             return baseline_losses(task, model, training, batches(0, 1), clips=config.baseline_clips, bins=config.bins)
 
@@ -72,6 +72,20 @@ def flow_validation(job: TrainJob, run: RunFolder, world: World) -> FlowValidati
         captions=_captions(job) if job.text.kind != "none" else (),
         baselines=baselines if job.validation.baseline_clips else None,
     )
+
+
+def _training_clips(job: LearningJob, run: RunFolder) -> FeedSpec:
+    """Clips to make baselines from: of the videos that the job trains on, but weighed and cut as those that judge it.
+    They do not depend on how, or in which order, the job sees them: runs that are judged on the same clips after
+    training on the same videos by other recipes have the same baselines, and their skills compare."""
+    judging = job.validation.recipe
+    assert judging is not None, "batches to judge on come from it"
+    training, asked = run.spec().recipe.datasets, judging.datasets
+    if [one.lake for one in training] == [one.lake for one in asked]:
+        weighed = [{"weight": one.weight, "balance": one.balance} for one in asked]
+        training = tuple(one.model_copy(update=told) for one, told in zip(training, weighed, strict=True))
+    recipe = judging.model_copy(update={"datasets": training})
+    return FeedSpec(recipe=recipe, seed=0, journal=run.folder("validation/journal-baselines")).pinned()
 
 
 def steps_for(spec: FeedSpec, clips: int) -> range:

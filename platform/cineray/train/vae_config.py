@@ -27,7 +27,7 @@ class TrainVaeJob(LearningJob):
                     f"clips of {bucket.height}x{bucket.width} pixels do not divide into latents of {rows}x{columns} "
                     "pixels; change recipe.frame, or shape.compression"
                 )
-        if self.validation.every_steps == 0:
+        if not self.validation.is_on:
             raise ValueError(
                 "validation.every_steps is 0, and an autoencoder without held-out figures is refused by every run that "
                 "wants latents; set it to the number of steps, at most"

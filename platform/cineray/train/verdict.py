@@ -32,6 +32,9 @@ class Verdict:
     data_wait_fraction: float
     mfu: float
     clips_per_s: float
+    frames_per_s: float
+    gpu_stall_fraction: float
+    """No number where there is no GPU."""
     text: str
 
     def __str__(self) -> str:
@@ -43,14 +46,16 @@ def judge(rows: Sequence[Mapping[str, Any]], goodput: Mapping[str, Any], *, driv
     steady = _steady(rows)
     if len(steady) < LEAST_STEPS:
         told = f"too few steps to say what bounds the run: {len(steady)}, wanted {LEAST_STEPS} after the first ones"
-        return Verdict("unknown", math.nan, math.nan, math.nan, told)
+        return Verdict("unknown", math.nan, math.nan, math.nan, math.nan, math.nan, told)
     step = sum(float(row["step_s"]) - _between(row) for row in steady)
     data = sum(waited(row) for row in steady) / step if step else 0.0
-    mfu = statistics.median(float(row["mfu"]) for row in steady)
+    mfu = sum(float(row["mfu"]) * float(row["step_s"]) for row in steady) / step if step else math.nan
     rate = sum(int(row["clips"]) for row in steady) / step if step else math.nan
     bound, text = _said(steady, goodput, data, mfu, driver)
     good = f"; goodput {100 * float(goodput['goodput']):.0f} % of {_clock(float(goodput['lifetime_s']))}"
-    return Verdict(bound, data, mfu, rate, text + good)
+    stall = sum(float(row["gpu_stall_s"]) for row in steady) / step if step else math.nan
+    frames = sum(int(row["frames"]) for row in steady) / step if step else math.nan
+    return Verdict(bound, data, mfu, rate, frames, stall, text + good)
 
 
 def _said(

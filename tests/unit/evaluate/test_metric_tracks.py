@@ -43,6 +43,22 @@ def test_a_path_goes_on_beyond_the_edge_when_the_object_comes_round() -> None:
     np.testing.assert_allclose(tracks.share_NT, 1.0)
 
 
+def test_what_comes_round_though_nothing_does_in_its_world_is_not_one_object_and_not_on_its_path() -> None:
+    """The same pixels, told of a world that wraps, of one that does not, and of one of which nothing is known."""
+    centres = np.stack([14.0 + 2.5 * np.arange(8), np.full(8, 16.0)], axis=1)
+    across = disk(centres, ground=(0, 0, 0), colour=(255, 255, 255))[None]
+    inside = disk(centres - [8, 0], ground=(0, 0, 0), colour=(255, 255, 255))[None]
+    told = {"direction": "right", "speed_widths_per_second": 2.5 * 8 / 32}
+    worlds: list[dict[str, object]] = [{"wraps": True}, {"wraps": False}, {}, {"wraps": False}]
+    clips = replace(
+        made_clips(4),
+        frames_NTHWC=np.concatenate([across, across, across, inside]),
+        facts=tuple({**told, **world} for world in worlds),
+    )
+    assert OneObject().rows(clips)[:, 0].tolist() == [1, 0, 1, 1]
+    assert MotionOk().rows(clips)[:, 0].tolist() == [1, 0, 1, 1]
+
+
 def test_haze_and_specks_elsewhere_do_not_pull_the_centre() -> None:
     centres = np.stack([8.0 + 1.5 * np.arange(8), np.full(8, 10.0)], axis=1)
     frames = disk(centres, ground=(10, 10, 10), colour=(240, 40, 40)).astype(int)

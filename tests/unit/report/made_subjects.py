@@ -1,4 +1,5 @@
-"""Things that a report can be of, made here: a run, an evaluation with clips, a comparison, a pipeline check, a batch.
+"""Things that a report can be of, made here: a run, an evaluation with clips, a comparison, a pipeline check, a batch,
+and (in made_sweep.py) a sweep.
 
 Small, and every figure in them is known; texts are hostile where data can be. Loaded by its path (tests are no
 package), here and by the browser's tests.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -307,3 +309,10 @@ def make_batch(folder: Path) -> Path:
     for slot, clip in enumerate(made.frames_BTHWC):
         write_mp4(folder / f"slot-{slot:04d}.mp4", clip, made.seconds_BT[slot].tolist())
     return folder
+
+
+def make_sweep(folder: Path) -> Path:
+    """A sweep of twelve trials."""
+    make: Any = runpy.run_path(str(Path(__file__).with_name("made_sweep.py")))["make_sweep"]
+    made: Path = make(folder, hostile=HOSTILE, clip=make_clip)
+    return made

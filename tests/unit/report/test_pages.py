@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -148,6 +149,22 @@ def test_a_runs_attempts_say_how_they_ended(run: Path) -> None:
     ]
 
 
+def test_a_run_whose_seconds_decide_has_as_many_steps_as_was_found_out(run: Path, tmp_path: Path) -> None:
+    timed = tmp_path / "timed"
+    shutil.copytree(run, timed)
+    facts = json.loads((timed / "run.json").read_text())
+    facts["job"] = facts["job"].replace("steps: 120", "steps: 1000000\nbudget: {seconds: 60}")
+    (timed / "run.json").write_text(json.dumps(facts))
+
+    def steps() -> str:
+        return next(tile.detail for tile in page(timed).tiles if tile.name == "steps")
+
+    assert steps() == "of as many as its seconds allow, done"
+    planned = {"steps": 160, "at_step": 120, "spent_seconds": 45.0, "budget_seconds": 60.0}
+    (timed / "planned.json").write_text(json.dumps(planned))
+    assert steps() == "75 % of 160, done"
+
+
 def test_a_run_that_has_just_begun_has_a_page(run: Path, tmp_path: Path) -> None:
     for name in ("run.json", "events/00001.jsonl", "attempts/00001.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -272,7 +289,7 @@ def test_a_batchs_page_names_the_very_hash_that_the_batch_has(subjects: ModuleTy
     assert (padded["name"], padded["x"], padded["y"]) == ("padded", [0.875], ["slot 2"])
 
 
-@pytest.mark.parametrize("kind", ["run", "evaluation", "comparison", "pipeline", "batch"])
+@pytest.mark.parametrize("kind", ["run", "evaluation", "comparison", "pipeline", "batch", "sweep"])
 def test_hostile_texts_change_no_element_of_any_page(
     kind: str, subjects: ModuleType, seen: Any, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from cineray.report import subject_of, write_report
 from cineray.report.write import file_name
 
 
-@pytest.mark.parametrize("kind", ["run", "evaluation", "comparison", "pipeline", "batch"])
+@pytest.mark.parametrize("kind", ["run", "evaluation", "comparison", "pipeline", "batch", "sweep"])
 def test_a_folder_is_what_its_files_say(kind: str, subjects: ModuleType, tmp_path: Path) -> None:
     folder = getattr(subjects, f"make_{kind}")(tmp_path / "any name")
     found = subject_of(str(folder))
@@ -22,10 +22,10 @@ def test_a_folder_is_what_its_files_say(kind: str, subjects: ModuleType, tmp_pat
     assert (found.kind, found.uri) == (kind, str(folder))
 
 
-@pytest.mark.parametrize("kind", ["evaluation", "comparison", "pipeline"])
+@pytest.mark.parametrize("kind", ["evaluation", "comparison", "pipeline", "sweep"])
 def test_a_json_file_is_what_it_holds(kind: str, subjects: ModuleType, tmp_path: Path) -> None:
     folder = getattr(subjects, f"make_{kind}")(tmp_path / "made")
-    other = (folder / f"{kind}.json").rename(folder / "renamed.json")
+    other = (folder / f"{'sweep-result' if kind == 'sweep' else kind}.json").rename(folder / "renamed.json")
 
     found = subject_of(str(other))
 
@@ -36,6 +36,12 @@ def test_a_folder_of_batches_is_no_batch(subjects: ModuleType, tmp_path: Path) -
     subjects.make_batch(tmp_path / "batch-out/step-00000012")
     with pytest.raises(UsageError, match=r"or batch\.npz lies there"):
         subject_of(str(tmp_path / "batch-out"))
+
+
+def test_a_sweep_of_which_no_trial_has_ended_says_how_to_go_on_with_it(tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"no sweep-result\.json yet: no trial of it has ended; `cineray sweep "):
+        subject_of(str(tmp_path))
 
 
 def test_what_is_nothing_of_that_is_refused_with_what_was_wanted(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from cineray.errors import CinerayError, UsageError
 from cineray.testing import MadeVideo, broken_videos, make_shapes, read_stamp, stamp_video
-from cineray.testing.shape_facts import COLOURS, DIRECTIONS, SHAPES, SPEEDS, ShapeFacts
+from cineray.testing.shape_facts import COLOURS, DIRECTIONS, SHAPES, SPEEDS, WORLDS, ShapeFacts
 from cineray.testing.shapes import draw, write_splits, write_truth
 
 
@@ -72,7 +72,7 @@ def test_shapes_move_in_the_direction_and_at_the_speed_of_their_caption(made: li
 
 def test_a_shape_whose_way_is_short_enough_stays_inside_the_picture_for_the_whole_video(tmp_path: Path) -> None:
     videos = make_shapes(tmp_path, videos=32, frames=24, size_px=64, seed=3)
-    assert {video.speed for video in videos} == set(SPEEDS)
+    assert {video.speed for video in videos} == {"slow", "fast"}
     for video in videos:
         border = np.concatenate([np.r_[p[0], p[-1], p[:, 0], p[:, -1]] for p in draw(video, seed=3)])
         assert (border == border[0]).all(), video.path.name  # nothing but the ground
@@ -83,6 +83,22 @@ def test_a_way_that_is_too_long_leaves_at_one_side_and_comes_in_at_the_other(tmp
     for video in fast:
         middles = np.array([centre_xy(picture) for picture in draw(video, seed=0)])
         assert np.abs(np.diff(middles, axis=0)).max() > 0.5, video.path.name
+
+
+def test_in_laps_a_disk_looked_at_every_eighth_frame_is_here_and_there_and_every_second_one_shows_where_it_goes(
+    tmp_path: Path,
+) -> None:
+    """Half a lap forwards is half a lap backwards."""
+    made = make_shapes(tmp_path, videos=4, world=WORLDS["laps"], frames=40, rate=20, size_px=32, variable_rate_every=0)
+    assert [video.direction for video in made] == ["left", "right"] * 2
+    for video in made:
+        _, _, pictures = decoded(video.path)
+        place = np.array([centre_xy(picture)[0] for picture in pictures])
+        away = {stride: (np.diff(place[::stride]) + 0.5) % 1.0 - 0.5 for stride in (2, 8, 16)}
+        forwards = DIRECTIONS[video.direction][0]
+        assert np.allclose(away[2], forwards / 8, atol=0.02)
+        assert np.allclose(np.abs(away[8]), 1 / 2, atol=0.02)
+        assert np.allclose(away[16], 0, atol=0.02)
 
 
 def test_directions_mean_what_they_say_on_a_screen_whose_rows_grow_downwards() -> None:
@@ -132,6 +148,7 @@ def test_splits_and_truth_are_written_as_an_ingest_and_an_annotation_read_them(
         "colour": first.colour,
         "speed_widths_per_second": SPEEDS[first.speed],
         "held_out": first.held_out,
+        "wraps": first.speed == "fast",  # in two seconds it goes further than the frame is wide
     }
 
 

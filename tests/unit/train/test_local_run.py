@@ -23,6 +23,7 @@ from cineray.models import StDiTConfig
 from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
 from cineray.testing import make_shapes
 from cineray.train import (
+    BudgetConfig,
     CheckpointConfig,
     OptimiserConfig,
     ParallelConfig,
@@ -100,6 +101,24 @@ def test_a_run_that_is_named_goes_on_as_it_was_last_told_to(lake: str, tmp_path:
     assert isinstance(job, TrainJob)
     assert (job.steps, job.optimiser.lr) == (3, 0.25)
     assert job.recipe == RunFolder.open(uri).spec().recipe, "of the very version"
+
+
+def test_a_run_of_so_many_seconds_is_the_run_of_as_many_steps_as_they_were_enough_for(
+    lake: str, tmp_path: Path
+) -> None:
+    """However fast the machine is: it says itself how many, and goes on to no others."""
+    timed, uri = OptimiserConfig(warmup_steps=0), str(tmp_path / "timed")
+    job = job_of(lake, steps=10**6, budget=BudgetConfig(seconds=0.2), optimiser=timed)
+    facts = run_local(job, uri=uri)
+    (planned,) = [event for event in RunFolder.open(uri).events() if event["event"] == "planned"]
+    assert planned["spent_seconds"] >= 0.7 * 0.2
+    assert (facts["step"], len(losses(uri))) == (planned["steps"], planned["steps"])
+    assert "validation/headline" in facts["metrics"]
+    assert run_local(job, uri=uri)["step"] == planned["steps"], "nothing is left to do"
+    with pytest.raises(UsageError, match=r"was fixed at step \d+ for budget.seconds=0.2, and 60 was given"):
+        run_local(job.model_copy(update={"budget": BudgetConfig(seconds=60)}), uri=uri)
+    run_local(job_of(lake, steps=planned["steps"], optimiser=timed), uri=str(tmp_path / "counted"))
+    assert losses(str(tmp_path / "counted")) == losses(uri)
 
 
 def test_which_kernel_attention_ran_in_is_recorded_with_the_first_step(lake: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Mapping
 from contextlib import contextmanager
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,7 +33,8 @@ class Shelf:
         self.metrics: dict[int, dict[str, float]] = {}
 
     def latest(self) -> Any:
-        return type("Saved", (), {"step": max(self.saved)}) if self.saved else None
+        step = max(self.saved, default=0)
+        return SimpleNamespace(step=step, metrics=self.metrics[step]) if step else None
 
     def load(self, state: dict[str, Any], info: Any) -> None:
         state.clear()

@@ -82,6 +82,7 @@ def two(together: Together) -> dict[str, list[dict[str, Any]]]:
         "shares of ddp": {"what": "shares", "kind": "ddp"},
         "shares of fsdp2": {"what": "shares", "kind": "fsdp2"},
         "wishes": {"what": "wishes"},
+        "timed": {"what": "timed"},
     }
     return dict(zip(asked, together(2, *asked.values()), strict=True))
 
@@ -154,6 +155,13 @@ def test_all_processes_stop_at_the_step_at_which_one_was_told(two: dict[str, lis
     first, second = two["wishes"]
     assert (first["next_step"], second["next_step"]) == (3, 3)
     assert (first["stopped"], second["stopped"]) == ("another process was told to stop", "SIGTERM")
+
+
+def test_all_processes_end_and_are_judged_by_the_first_ones_clock(two: dict[str, list[dict[str, Any]]]) -> None:
+    first, second = two["timed"]
+    assert first == second
+    assert (first["next_step"], first["judged"]) == (12, [4, 7, 10, 12])
+    assert first["rates"][8] > first["rates"][9] > first["rates"][11]
 
 
 @pytest.mark.slow

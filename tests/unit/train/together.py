@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,10 +20,10 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.tensor import DTensor
 
-from cineray.train.config import ParallelConfig, ValidationConfig
+from cineray.train.config import BudgetConfig, OptimiserConfig, ParallelConfig, ValidationConfig
 from cineray.train.diffusion_task import DiffusionTask
 from cineray.train.learner import Learner
-from cineray.train.loop import Loop, StepFacts
+from cineray.train.loop import Loop, NoRecord, StepFacts
 from cineray.train.parallel import World, local
 from cineray.train.setup import make_learner
 from cineray.train.stop import StopRequest
@@ -35,27 +36,26 @@ made = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(made)
 
 
-class Curve:
-    """A recorder that keeps losses and lengths of gradients; its process waits so long for each batch."""
+class Curve(NoRecord):
+    """A recorder that keeps losses and lengths of gradients; its process waits so long for each batch, and its clock
+    says that each step takes so long."""
 
-    def __init__(self, waits: float = 0.0) -> None:
+    def __init__(self, waits: float = 0.0, takes: float = 0.0) -> None:
         self.facts: list[StepFacts] = []
-        self.waits = waits
-
-    def phase(self, name: str) -> Any:
-        from contextlib import nullcontext
-
-        return nullcontext()
-
-    def add(self, name: str, seconds: float) -> None: ...
+        self.judged: list[int] = []
+        self.waits, self.takes = waits, takes
 
     def waiting(self) -> float:
         return self.waits
 
+    def training_seconds(self) -> float:
+        return self.takes * len(self.facts)
+
     def stepped(self, facts: StepFacts, batch: Any) -> None:
         self.facts.append(facts)
 
-    def validated(self, step: int, metrics: Any) -> None: ...
+    def validated(self, step: int, metrics: Any) -> None:
+        self.judged.append(step)
 
 
 def learnt(job: Any, world: World, **told: Any) -> tuple[Learner, Curve, Any]:
@@ -114,7 +114,7 @@ class OnDisk:
 
     def latest(self) -> Any:
         found = self.where / "step"
-        return type("Saved", (), {"step": int(found.read_text())}) if found.exists() else None
+        return SimpleNamespace(step=int(found.read_text()), metrics={}) if found.exists() else None
 
     def load(self, state: dict[str, Any], info: Any) -> None:
         dcp.load(state, checkpoint_id=self.where)
@@ -166,7 +166,29 @@ def wishes(world: World) -> dict[str, Any]:
     return {"next_step": result.next_step, "stopped": result.stopped}
 
 
-KNOWN: dict[str, Callable[..., dict[str, Any]]] = {"curve": curve, "begun": begun, "shares": shares, "wishes": wishes}
+def timed(world: World) -> dict[str, Any]:
+    """A run of ten seconds, judged every three. The clocks of its processes disagree: the first says 1 s a step."""
+    job = made.job_of(
+        steps=1000,
+        budget=BudgetConfig(seconds=10),
+        optimiser=OptimiserConfig(kind="adamw", warmup_steps=3),
+        validation=ValidationConfig(every_steps=0, every_seconds=3, clips=5, bins=2),
+    )
+    fixed = lambda rank, size: made.made_batches(range(1), rank=rank, world=size, size=5)  # noqa: E731
+    batches = lambda steps: made.made_batches(steps, rank=world.rank, world=world.size)  # noqa: E731
+    task = DiffusionTask(job, validation=FlowValidation(fixed, bins=2, world=world))
+    clock = Curve(takes=1.0 + 50.0 * world.rank)
+    result = Loop(job, task, make_learner(job, task, world), batches, world=world, recorder=clock).run()
+    return {"next_step": result.next_step, "judged": clock.judged, "rates": [facts.lr for facts in clock.facts]}
+
+
+KNOWN: dict[str, Callable[..., dict[str, Any]]] = {
+    "curve": curve,
+    "begun": begun,
+    "shares": shares,
+    "wishes": wishes,
+    "timed": timed,
+}
 
 
 def main() -> None:

@@ -58,6 +58,17 @@ def test_what_happens_after_a_step_belongs_to_the_next(hand: Hand) -> None:
     assert clock.rest() == {"validation": 8, "checkpoint": 16}
 
 
+def test_training_is_waiting_and_computing_but_for_the_wait_for_a_feed_that_starts(hand: Hand) -> None:
+    """A feed that needs a minute to start would else use up what a short run has, whatever its recipe."""
+    clock = StepClock()
+    for wait in (60, 2):
+        hand.spend(clock, "data_wait", wait)
+        hand.spend(clock, "compute", 4)
+        hand.spend(clock, "validation", 8)
+        hand.spend(clock, "checkpoint", 16)
+    assert [clock.take().training_s for _ in range(2)] == [4, 2 + 4]
+
+
 def test_steps_may_be_taken_later_than_they_end(hand: Hand) -> None:
     clock = StepClock()
     for seconds in (1, 2, 3):

@@ -26,6 +26,7 @@ def rows(attempt: int, steps: range, *, begin: float, step_s: float = 1.0, **cha
             "at": begin + (number + 1) * step_s,
             "bucket": "16x64x64",
             "clips": 8,
+            "frames": 128,
             "step_s": step_s,
             "compute_s": step_s,
             "data_wait_s": 0.0,

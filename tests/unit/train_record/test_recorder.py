@@ -11,6 +11,7 @@ import torch
 from cineray.errors import CinerayError, Interrupted
 from cineray.feed import FeedSpec, local_batch
 from cineray.records import Batch
+from cineray.train import ledger
 from cineray.train.ledger import read_all_rows
 from cineray.train.loop import StepFacts
 from cineray.train.nan_stop import LossNotFinite
@@ -87,10 +88,33 @@ def test_the_first_process_writes_rows_and_the_verdict(run: RunFolder, batch: Ba
     assert [(one["step"], one["bucket"], one["host_to_device_s"]) for one in rows] == [
         (number, "4x32x32", 0.25) for number in range(3)
     ]
-    assert (len(told.rows), told.judgements) == (3, [(3, {"validation/headline": 0.25})])
+    seconds = rows[-1]["training_seconds"]
+    assert seconds == pytest.approx(sum(one["step_s"] for one in rows) - rows[0]["data_wait_s"])
+    assert (len(told.rows), told.judgements) == (3, [(3, {"validation/headline": 0.25, "training_seconds": seconds})])
     assert told.summary == recorder.summary
     assert (recorder.summary["step"], recorder.summary["loss"], recorder.summary["mfu"]) == (3, 0.5, None)
     assert ends(run) == ["done"]
+
+
+def test_who_is_told_of_a_judgement_finds_all_steps_before_it_on_record(
+    run: RunFolder, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where rows are put now and then only, as into an object store: here after an hour."""
+    monkeypatch.setattr(ledger, "is_remote", lambda uri: True)
+    monkeypatch.setattr(ledger, "PUT_EVERY_SECONDS", 3600.0)
+    found = []
+
+    class Reads(Told):
+        def judged(self, step: int, metrics: Any) -> None:
+            found.append([row["step"] for row in read_all_rows(run.folder("ledger"))])
+
+    recorder = recorder_of(run, sinks=[Reads()])
+    with closed_after(recorder):
+        for number in range(4):
+            step(recorder, batch, number)
+            if number % 2:
+                recorder.validated(number + 1, {})
+    assert found == [[0, 1], [0, 1, 2, 3]]
 
 
 def test_the_others_write_nothing(run: RunFolder, batch: Batch) -> None:

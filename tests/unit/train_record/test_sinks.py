@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cineray.train.progress import ProgressLine
+from cineray.train.progress import ProgressLine, line_of
 from cineray.train.run_folder import RunFolder
 from cineray.train.sinks import Guarded, TensorboardSink, WandbSink, open_sinks
 
@@ -31,7 +31,7 @@ ROW = {
 
 
 class Tracking:
-    wandb, wandb_project, tensorboard, prometheus = "off", "cineray", False, True
+    wandb, wandb_project, wandb_group, tensorboard, prometheus = "off", "cineray", "", False, True
 
 
 def wandb_records(file: Path) -> Iterator[Any]:
@@ -54,7 +54,7 @@ def wandb_records(file: Path) -> Iterator[Any]:
 
 
 def test_wandb_offline_writes_files_that_hold_every_figure(run: RunFolder) -> None:
-    sink = WandbSink(run, {"steps": 3}, mode="offline", project="cineray")
+    sink = WandbSink(run, {"steps": 3}, mode="offline", project="cineray", group="a sweep")
     for step in (0, 1, 1):  # a step that is done again is one point more
         sink.row(ROW | {"step": step, "loss": 1 / (1 + step)})
     sink.judged(2, {"validation/headline": 0.25})
@@ -78,7 +78,7 @@ def test_wandb_offline_writes_files_that_hold_every_figure(run: RunFolder) -> No
     assert [(one["step"], one.get("train/loss")) for one in history] == [(0, 1.0), (1, 0.5), (1, 0.5), (2, None)]
     assert history[-1]["validation/headline"] == 0.25
     assert "train/mfu" not in history[0], "what is no number is not drawn"
-    assert (runs[0].run_id, runs[0].project) == (run.run_id, "cineray")
+    assert (runs[0].run_id, runs[0].project, runs[0].run_group) == (run.run_id, "cineray", "a sweep")
     config = {item.key: json.loads(item.value_json) for item in runs[0].config.update}
     assert config["fingerprint"] == run.facts["fingerprint"]
     assert config["steps"] == 3
@@ -187,6 +187,16 @@ def test_a_terminal_shows_one_live_line() -> None:
     assert "step 1/100  loss 0.5  16.0 clips/s  wait 20.0 %  0:00:50 left" in shown
     assert "step 10  validation/headline 0.25" in shown
     assert shown.count("\n") <= 3
+
+
+def test_a_run_that_ends_by_time_shows_the_time_that_is_left() -> None:
+    line = ProgressLine(10_000_000, budget_seconds=30, stream=Terminal())
+    for step in range(10):
+        line.row(ROW | {"step": step, "training_seconds": (step + 1) * 0.5})
+    assert line_of(line.facts()) == "step 10  loss 0.5  16.0 clips/s  wait 20.0 %  0:00:25 left"
+    soon = ProgressLine(12, budget_seconds=30, stream=io.StringIO())
+    soon.row(ROW | {"step": 9, "training_seconds": 5.0})
+    assert line_of(soon.facts()) == "step 10/12  loss 0.5  16.0 clips/s  wait 20.0 %  0:00:01 left"
 
 
 def test_a_pipe_gets_json_lines_now_and_then() -> None:

@@ -1,0 +1,79 @@
+"""The best trials again, one at a time, each with the whole cluster to itself: what they do per second, with intervals.
+
+In the sweep trials have neighbours. Here a trial is trained for a while with its own share of the cores that decode, as
+it had there, and with nobody beside it; several times, in folders of its own (`trials/0007/alone/`), of which only the
+ledgers stay. Quality is not measured again: it does not depend on who else is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cineray.errors import UsageError
+from cineray.storage import delete_object
+from cineray.sweep.config import SweepJob
+from cineray.sweep.measured import after_warmup, figures
+from cineray.sweep.trial_folder import TrialFolder
+from cineray.sweep.trial_job import UNBOUNDED_STEPS, best_job
+from cineray.train.config import BudgetConfig, TrainJob
+from cineray.train.ledger import last_of_each_step, read_all_rows
+from cineray.train.ray_train import run_on_ray
+from cineray.train.run_folder import RunFolder
+from cineray.train.stop import StopRequest
+
+_NOT_KEPT = "checkpoints", "compile-cache", "ray"
+
+
+def measure_alone(job: SweepJob, trial: TrialFolder, request: StopRequest) -> dict[str, Any]:
+    """Train it alone, and keep what was found as alone.json; Interrupted where the sweep is told to stop meanwhile."""
+    short = measuring_job(job, trial)
+    places = [trial.place(f"alone/{again + 1}") for again in range(job.finalists.repeats)]
+    trainings = [_measured(short, place, request, job.finalists.warmup_steps) for place in places]
+    facts = facts_of(trainings, rate_per_hour=trial.facts.get("rate_per_hour"))
+    if not facts["figures"]:
+        raise UsageError(
+            f"in finalists.seconds={job.finalists.seconds:g} it did no more than the finalists.warmup_steps="
+            f"{job.finalists.warmup_steps} steps that are not counted; give more seconds, or fewer such steps"
+        )
+    facts |= {"runs": places, "seconds": job.finalists.seconds, "warmup_steps": job.finalists.warmup_steps}
+    trial.keep("alone", facts)
+    return facts
+
+
+def measuring_job(job: SweepJob, trial: TrialFolder) -> TrainJob:
+    """As the trial's values would be trained, for a few seconds, and with nothing beside that."""
+    values = trial.generations()[-1]["values"]
+    alone = best_job(job, values, steps=UNBOUNDED_STEPS)
+    told = {
+        "name": f"{job.name}-{trial.number:04d}-alone",
+        "feed": trial.job().feed,
+        "budget": BudgetConfig(seconds=job.finalists.seconds),
+        # How rates fall changes nothing of what a step takes, and some ways cannot be told seconds.
+        "optimiser": alone.optimiser.model_copy(update={"schedule": "constant"}),
+        "validation": alone.validation.model_copy(update={"every_steps": 0, "every_seconds": None}),
+        "checkpoint": alone.checkpoint.model_copy(update={"every_steps": None, "every_seconds": None, "keep_best": 0}),
+        "samples": alone.samples.model_copy(update={"every_steps": 0}),
+        "tracking": alone.tracking.model_copy(update={"wandb": "off", "tensorboard": False}),
+    }
+    return TrainJob.model_validate(alone.model_copy(update=told).model_dump(mode="json"))
+
+
+def facts_of(trainings: Sequence[Sequence[Mapping[str, Any]]], *, rate_per_hour: float | None) -> dict[str, Any]:
+    """Of ledgers' rows after their warm-up."""
+    return {
+        "figures": figures(trainings, rate_per_hour=rate_per_hour),
+        "repeats": len(trainings),
+        "steps": [len(rows) for rows in trainings],
+    }
+
+
+def _measured(job: TrainJob, place: str, request: StopRequest, warmup_steps: int) -> list[Mapping[str, Any]]:
+    """Rows of one training; one that was begun before and not finished is begun anew."""
+    delete_object(place, recursive=True)
+    run_on_ray(job, uri=place, stop=request)
+    run = RunFolder.open(place)
+    rows = after_warmup(last_of_each_step(read_all_rows(run.folder("ledger"))), warmup_steps)
+    for name in _NOT_KEPT:
+        delete_object(run.folder(name), recursive=True)
+    return rows

@@ -1,0 +1,68 @@
+"""Finalists again, alone: as they were in the sweep but for neighbours, for a few seconds, several times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from cineray.sweep import FinalistsConfig, ObjectiveSpec, SweepFolder, TrialBudget
+from cineray.sweep.capacity import Share
+from cineray.sweep.judging import definite
+from cineray.sweep.trial_job import trial_job
+from cineray.train import run_local
+from cineray.train.stop import StopRequest
+
+pytest.importorskip("ray")
+from cineray.sweep import ray_alone
+
+
+@pytest.fixture
+def sweep(made: ModuleType, lake: str, tmp_path: Path) -> SweepFolder:
+    """One trial, of stride 2."""
+    job = definite(
+        made.sweep_job(
+            lake,
+            objectives=(ObjectiveSpec(name="clips_per_s"),),
+            budget=TrialBudget(steps=100),
+            finalists=FinalistsConfig(seconds=1, warmup_steps=2, repeats=2),
+        )
+    )
+    sweep = SweepFolder.create(job, str(tmp_path / "sweep"))
+    mine = trial_job(job, {"stride": 2}, share=Share(2.0, 1000))
+    sweep.add_trial(0, values={"stride": 2}, fields={"recipe.sampling.stride": 2}, job=mine, rate_per_hour=3.6)
+    return sweep
+
+
+def test_it_is_the_trials_training_with_its_share_and_nothing_beside(sweep: SweepFolder) -> None:
+    short = ray_alone.measuring_job(sweep.job(), sweep.trial(0))
+    trial = sweep.trial(0).job()
+    assert (short.recipe, short.model, short.feed) == (trial.recipe, trial.model, trial.feed)
+    assert (short.feed.workers, short.feed.ahead_bytes) == (2, 1000)
+    assert short.budget.seconds == 1
+    assert not short.validation.is_on
+    assert (short.checkpoint.every_steps, short.checkpoint.every_seconds, short.checkpoint.keep_best) == (None, None, 0)
+    assert short.samples.every_steps == 0
+
+
+@pytest.mark.slow
+def test_only_ledgers_stay_and_figures_have_intervals(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def plainly(job: Any, **how: Any) -> dict[str, Any]:
+        return run_local(job.model_copy(update={"feed": job.feed.model_copy(update={"driver": "local"})}), **how)
+
+    monkeypatch.setattr(ray_alone, "run_on_ray", plainly)
+    trial = sweep.trial(0)
+    facts = ray_alone.measure_alone(sweep.job(), trial, StopRequest())
+    assert trial.kept("alone") == facts
+    figure = facts["figures"]["clips_per_s"]
+    assert 0 < figure["low"] <= figure["value"] <= figure["high"]
+    assert (facts["repeats"], figure["n"]) == (2, sum(facts["steps"]))
+    assert "cost_per_million_clips" in facts["figures"]
+    for place in facts["runs"]:
+        left = {path.name for path in Path(place).iterdir()}
+        assert "ledger" in left
+        assert not {"checkpoints", "ray", "compile-cache"} & left
+    again = ray_alone.measure_alone(sweep.job(), trial, StopRequest())
+    assert again["steps"] != facts["steps"] or again["figures"] != facts["figures"], "it was trained anew"

@@ -1,0 +1,164 @@
+"""Who ends early: Tune's schedulers are told what trials showed, without any trial or cluster; reasons come out."""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cineray.sweep import Asha, DataBoundConfig, Median, ObjectiveSpec, Pbt, SweepJob, TrialBudget
+from cineray.sweep.parameters import FloatRange
+
+pytest.importorskip("ray")
+from cineray.sweep.ray_schedule import bound_by_data, scheduler_of, with_score
+
+
+class Told(list[tuple[int, str, str]]):
+    """What the scheduler says of trials that it ends."""
+
+    def __call__(self, number: int, state: str, why: str) -> None:
+        self.append((number, state, why))
+
+
+def trial(number: int) -> Any:
+    """As Tune names it: anew at every start."""
+    return SimpleNamespace(trial_id=f"{id(object()):x}", config={"number": number})
+
+
+def report(job: SweepJob, *, seconds: float, loss: float, waited: float = 0.0) -> dict[str, Any]:
+    told = {"seconds": seconds, "step": int(seconds), "validation/headline": loss, "data_wait_fraction": waited}
+    return with_score(job, told)
+
+
+@pytest.fixture
+def job(made: ModuleType) -> SweepJob:
+    return made.sweep_job(
+        objectives=(ObjectiveSpec(name="noisiest_loss"),), budget=TrialBudget(seconds=40), scheduler=Asha(first=0.25)
+    )
+
+
+def told_all(scheduler: Any, job: SweepJob, losses: dict[int, list[float]]) -> list[str]:
+    """Trials one after the other, judged after 10, 20, 30 s; the decisions that Tune gets."""
+    decisions = []
+    for number, course in losses.items():
+        one = trial(number)
+        scheduler.on_trial_add(None, one)
+        for at, loss in enumerate(course):
+            decisions.append(
+                scheduler.on_trial_result(None, one, report(job, seconds=10.0 * (at + 1) + 0.1, loss=loss))
+            )
+        scheduler.on_trial_complete(None, one, report(job, seconds=40.0, loss=course[-1]))
+    return decisions
+
+
+def test_asha_ends_the_worse_half_at_its_rungs_and_says_why(job: SweepJob) -> None:
+    told = Told()
+    decisions = told_all(
+        scheduler_of(job, told, dict), job, {0: [0.5, 0.4, 0.3], 1: [0.9], 2: [0.4, 0.9, 0.8], 3: [0.45, 0.3]}
+    )
+    assert [(number, state) for number, state, _ in told] == [(1, "stopped"), (2, "stopped")]
+    assert told[0][2] == (
+        "asha: noisiest loss was 0.9 after 10.1 seconds; of the trials that got there the best 1 in 2 go on"
+    )
+    assert "after 20.1 seconds" in told[1][2]
+    assert set(decisions) == {"CONTINUE"}, "a trial is told to end, and ends itself; Tune would only kill it"
+
+
+def test_what_an_ending_trial_still_shows_decides_nothing(job: SweepJob) -> None:
+    told = Told()
+    told_all(scheduler_of(job, told, dict), job, {0: [0.5, 0.4], 1: [0.9, 0.95, 0.99]})
+    assert [number for number, *_ in told] == [1]
+
+
+def test_a_trial_that_has_trained_to_its_end_is_not_ended(job: SweepJob) -> None:
+    told = Told()
+    scheduler = scheduler_of(job, told, dict)
+    scheduler.replay(0, [report(job, seconds=10.1, loss=0.5)])
+    one = trial(1)
+    scheduler.on_trial_add(None, one)
+    scheduler.on_trial_result(None, one, report(job, seconds=10.1, loss=0.9) | {"last": True})
+    assert told == []
+
+
+def test_losses_that_are_no_numbers_are_not_compared(job: SweepJob) -> None:
+    told = Told()
+    told_all(scheduler_of(job, told, dict), job, {0: [0.5], 1: [math.nan]})
+    assert told == []
+
+
+def test_a_sweep_that_is_started_again_knows_what_trials_showed(job: SweepJob) -> None:
+    told = Told()
+    scheduler = scheduler_of(job, told, dict)
+    scheduler.replay(0, [report(job, seconds=10.1, loss=0.5), report(job, seconds=20.1, loss=0.4)])
+    scheduler.replay(1, [report(job, seconds=10.1, loss=0.6)])
+    assert told == [], "what was decided then is not decided again"
+    told_all(scheduler, job, {1: [0.6, 0.3], 2: [0.9]})
+    assert [number for number, *_ in told] == [2], "compared with trials 0 and 1; a rung is passed once"
+
+
+def test_median_stopping_compares_with_the_trials_before(made: ModuleType) -> None:
+    job = made.sweep_job(
+        objectives=(ObjectiveSpec(name="noisiest_loss"),),
+        budget=TrialBudget(seconds=40),
+        scheduler=Median(first=0.25, least_trials=2),
+    )
+    told = Told()
+    scheduler = scheduler_of(job, told, dict)
+    scheduler.replay(0, [report(job, seconds=at, loss=0.5) for at in (10.1, 20.1, 40.0)])
+    decisions = told_all(scheduler, job, {1: [0.7, 0.6], 2: [0.8, 0.4], 3: [0.5, 0.5]})
+    assert [(number, state) for number, state, _ in told] == [(2, "stopped")]
+    assert told[0][2].startswith("median: the best noisiest loss so far, 0.8 after 10.1 seconds")
+    assert set(decisions) == {"CONTINUE"}
+
+
+@pytest.mark.parametrize(
+    ("waited", "seconds", "why"),
+    [
+        (0.6, 20, "waited for data 60% of its training, which is more than data_bound.share=50%"),
+        (0.4, 20, ""),
+        (0.6, 5, ""),
+        (math.nan, 20, ""),
+    ],
+    ids=["bound", "below", "too early", "not known"],
+)
+def test_trials_that_mostly_wait_for_data_end_and_say_so(
+    made: ModuleType, waited: float, seconds: float, why: str
+) -> None:
+    job = made.sweep_job(budget=TrialBudget(seconds=40), data_bound=DataBoundConfig(share=0.5))
+    assert bound_by_data(job, {"seconds": seconds, "data_wait_fraction": waited}) == why
+    told = Told()
+    scheduler = scheduler_of(job, told, dict)
+    scheduler.on_trial_result(None, trial(3), {"seconds": seconds, "data_wait_fraction": waited})
+    assert told == ([(3, "data-bound", why)] if why else [])
+
+
+def test_budgets_are_counted_in_their_own_unit(made: ModuleType) -> None:
+    job = made.sweep_job(
+        objectives=(ObjectiveSpec(name="noisiest_loss"),),
+        budget=TrialBudget(steps=40),
+        scheduler=Asha(first=0.25),
+        data_bound=DataBoundConfig(share=0.5),
+    )
+    told = Told()
+    told_all(scheduler_of(job, told, dict), job, {0: [0.5], 1: [0.9]})
+    assert told[0][2].startswith("asha: noisiest loss was 0.9 after 10 step")
+    assert bound_by_data(job, {"step": 10, "data_wait_fraction": 0.9})
+    assert not bound_by_data(job, {"step": 9, "data_wait_fraction": 0.9})
+
+
+def test_a_member_that_takes_over_keeps_its_number_and_gets_values_near_the_better_ones(made: ModuleType) -> None:
+    job = made.sweep_job(
+        space={"lr": FloatRange(field="optimiser.lr", low=1e-5, high=1e-1, log=True)},
+        objectives=(ObjectiveSpec(name="noisiest_loss"),),
+        scheduler=Pbt(explore=("lr",), resample=0.0),
+    )
+    scheduler = scheduler_of(job, Told(), dict)
+    worse, better = trial(4), trial(2)
+    worse.last_result = {"step": 10}
+    worse.config |= {"values": '{"lr": 0.05}', "sweep": "here"}
+    better.config |= {"values": '{"lr": 0.001}', "sweep": "here"}
+    config, _ = scheduler._get_new_config(worse, better)
+    assert (config["number"], config["sweep"]) == (4, "here")
+    assert config["values"] in {'{"lr": 0.0008}', '{"lr": 0.00125}'}

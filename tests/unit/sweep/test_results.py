@@ -1,0 +1,348 @@
+"""What came out: who won at equal budget, by which figures, as a table, a job and one JSON object."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from cineray.config import load_job
+from cineray.evaluate import EvaluateConfig
+from cineray.evaluate.evaluation import write_evaluation
+from cineray.sweep import (
+    Choice,
+    FloatRange,
+    JudgeConfig,
+    NodePrice,
+    ObjectiveSpec,
+    Pbt,
+    PricesConfig,
+    SweepFolder,
+    TrialFolder,
+)
+from cineray.sweep.objectives import objectives_of
+from cineray.sweep.pareto import best_of, pareto_set, ranked
+from cineray.sweep.results import finalists, result_of, winners, write_results
+from cineray.sweep.tidy import tidy
+from cineray.sweep.trial_record import TrialRecord, TrialRecords
+from cineray.train.job_kinds import JOB_KINDS
+
+SPACE = {
+    "stride": Choice(field="recipe.sampling.stride", values=(1, 2, 4)),
+    "patch": Choice(field="model.patch", values=([1, 8, 8], [1, 4, 4])),
+}
+
+
+def objectives(made: ModuleType, *, tolerance: float = 0.0) -> Any:
+    specs = (ObjectiveSpec(name="skill", tolerance=tolerance), ObjectiveSpec(name="clips_per_s"))
+    return objectives_of(made.sweep_job(objectives=specs))
+
+
+def values(*pairs: tuple[float, float]) -> dict[int, dict[str, float]]:
+    return {number: {"skill": skill, "clips_per_s": pace} for number, (skill, pace) in enumerate(pairs)}
+
+
+def test_the_pareto_set_is_what_no_other_beats(made: ModuleType) -> None:
+    trials = values((0.70, 10), (0.68, 25), (0.68, 24), (0.50, 60), (0.70, 10), (0.9, math.nan))
+    assert pareto_set(trials, objectives(made)) == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize(("tolerance", "best"), [(0.0, 0), (0.05, 1), (0.5, 2)])
+def test_a_tolerance_lets_the_next_objective_decide(made: ModuleType, tolerance: float, best: int) -> None:
+    assert best_of(values((0.70, 10), (0.68, 25), (0.50, 60)), objectives(made, tolerance=tolerance)) == best
+
+
+def test_of_equals_the_first_is_taken_and_of_nothing_none(made: ModuleType) -> None:
+    assert best_of(values((0.7, 10), (0.7, 10)), objectives(made)) == 0
+    assert best_of(values((math.nan, 10)), objectives(made)) is None
+    assert ranked(values((0.5, 10), (math.nan, 1), (0.7, 10)), objectives(made)) == [2, 0]
+
+
+def test_only_trials_with_the_whole_budget_win(made: ModuleType) -> None:
+    told = [
+        made.record(0, {}, skill=0.5, clips_per_s=10.0),
+        made.record(1, {}, state="stopped", skill=0.9, clips_per_s=99.0),
+        made.record(2, {}, state="", skill=0.9, clips_per_s=99.0),
+    ]
+    assert winners(told, objectives(made)) == ([0], 0)
+
+
+def test_the_best_is_chosen_by_what_it_does_alone(made: ModuleType) -> None:
+    """Beside others trial 0 was the faster one; alone it is the slower."""
+    told = [
+        made.record(n, {}, skill=skill, clips_per_s=pace)
+        for n, (skill, pace) in enumerate([(0.70, 30.0), (0.71, 20.0)])
+    ]
+    assert winners(told, objectives(made, tolerance=0.1)) == ([0, 1], 0)
+    assert finalists(told, objectives(made, tolerance=0.1), 1) == [0]
+    alone = [
+        TrialRecord(
+            number=one.number,
+            values={},
+            state="done",
+            reports=one.reports,
+            alone={"figures": {"clips_per_s": {"value": pace, "low": pace - 1, "high": pace + 1, "n": 9}}},
+        )
+        for one, pace in zip(told, (31.0, 40.0), strict=True)
+    ]
+    assert winners(alone, objectives(made, tolerance=0.1)) == ([1], 1), "the set and the best by the same figures"
+    assert finalists(alone, objectives(made, tolerance=0.1), 2) == [0, 1], "who is measured does not change by it"
+
+
+def test_the_pareto_set_is_that_of_the_figures_that_are_shown(made: ModuleType) -> None:
+    """Trial 2 was the fastest beside others; alone trial 0 is faster, and it learns more."""
+    specs = (ObjectiveSpec(name="noisiest_loss"), ObjectiveSpec(name="clips_per_s"))
+    measured = {0: 348.0, 1: 309.0}
+    told = [
+        replace(
+            made.record(n, {}, noisiest_loss=loss, clips_per_s=pace),
+            alone={"figures": {"clips_per_s": {"value": measured[n], "low": 1.0, "high": 999.0, "n": 9}}}
+            if n in measured
+            else {},
+        )
+        for n, (loss, pace) in enumerate([(0.139, 320.0), (0.129, 290.0), (0.261, 335.0), (0.206, 108.0)])
+    ]
+    by_loss = objectives_of(made.sweep_job(objectives=specs))
+    assert winners(told, by_loss) == ([0, 1], 1)
+    assert finalists(told, by_loss, 3) == [1, 0, 2], "beside others nothing beat trial 2"
+    nothing_found = [replace(one, alone={"figures": {}} if one.number == 2 else {}) for one in told]
+    assert winners(nothing_found, by_loss) == ([0, 1, 2], 1), "a measurement without a figure measured nothing"
+
+
+# ---- the files -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sweep(made: ModuleType, tmp_path: Path) -> SweepFolder:
+    """Three trials that reached their budget, one that was stopped, one that could not be trained, one at work."""
+    specs = (ObjectiveSpec(name="skill", tolerance=0.1), ObjectiveSpec(name="clips_per_s"))
+    job = made.judged(made.sweep_job(space=SPACE, objectives=specs))
+    sweep = SweepFolder.create(job, str(tmp_path / "sweep"))
+    driver = sweep.begin_driver()
+
+    def add(number: int, stride: int, *skills: float, pace: float = 10.0, state: str = "done") -> TrialFolder:
+        told = [
+            made.report(
+                10 * at, 2.5 * at, clips_per_s=pace, data_wait_fraction=0.1, verdict="compute-bound", cost=at / 10
+            )
+            | {"validation/skill_linear": skill}
+            for at, skill in enumerate(skills, start=1)
+        ]
+        found: TrialFolder = made.add_trial(sweep, number, {"stride": stride, "patch": [1, 8, 8]}, *told, state=state)
+        return found
+
+    add(0, 1, 0.1, 0.2, 0.3, 0.40)
+    add(1, 2, 0.2, 0.4, 0.6, 0.70, pace=20.0)
+    add(2, 4, 0.2, 0.4, 0.6, 0.69, pace=30.0).keep(
+        "alone", {"figures": {"clips_per_s": {"value": 33.0, "low": 32.0, "high": 34.0, "n": 50}}}
+    )
+    add(3, 1, 0.05, state="stopped")
+    add(4, 2, state="failed")
+    add(5, 4, math.nan, state="")
+    driver.note("leaks", placement_groups=0, actors=0, store_bytes=0)
+    driver.close("done")
+    return sweep
+
+
+def test_the_result_says_who_won_and_by_which_figures(sweep: SweepFolder) -> None:
+    told = write_results(sweep)
+    assert json.loads(Path(sweep.uri, "sweep-result.json").read_text()) == told, "plain values, and nothing that is NaN"
+    assert (told["pareto"], told["best"], told["best_job"]) == ([1, 2], 2, "best.yaml")
+    first, best = told["trials"][1], told["trials"][2]
+    assert best["objectives"]["clips_per_s"] == {
+        **{"value": 33.0, "low": 32.0, "high": 34.0, "n": 50},
+        **{"measured": "alone", "in_the_sweep": 30.0},
+    }
+    assert first["objectives"]["clips_per_s"]["measured"] == "in the sweep"
+    assert [point["skill"] for point in first["curve"]] == [0.2, 0.4, 0.6, 0.7]
+    assert (best["best"], best["pareto"], first["best"]) == (True, True, False)
+    assert [trial["state"] for trial in told["trials"]] == ["done", "done", "done", "stopped", "failed", "running"]
+    assert told["trials"][5]["objectives"] == {"clips_per_s": told["trials"][5]["objectives"]["clips_per_s"]}
+    assert told["leaks"] == {"placement_groups": 0, "actors": 0, "store_bytes": 0}
+    assert told["trials"][2]["run"] == "trials/0002/run"
+
+
+def test_seconds_of_trials_that_made_no_candidate_are_told(sweep: SweepFolder) -> None:
+    wasted = write_results(sweep)["wasted"]
+    seconds = {"seconds_of_stopped": 2.5, "seconds_of_failed": 0.0, "seconds_of_replaced": 0.0}
+    assert wasted == seconds | {"share": 2.5 / (3 * 10 + 2.5 + 2.5)}
+
+
+def test_what_machines_cost_and_what_all_of_it_came_to_are_told(sweep: SweepFolder) -> None:
+    prices = PricesConfig(currency="EUR", nodes={"a": NodePrice(per_hour=36, cpus=4)}, train="a")
+    priced = sweep.job().model_copy(update={"prices": prices})
+    told = result_of(sweep, priced, TrialRecords(sweep).read())
+    assert told["prices"]["currency"] == "EUR"
+    lives = sum(trial["wall_seconds"] or 0.0 for trial in told["trials"])
+    assert told["bill"] == {"training": 0.0, "whole": pytest.approx(3.6 / 3600 * lives)}, "these trials have no ledgers"
+    assert lives > 0
+    assert write_results(sweep)["prices"] is None
+
+
+def test_the_table_has_a_row_per_trial(sweep: SweepFolder) -> None:
+    told = write_results(sweep)
+    table = pq.read_table(Path(sweep.uri, "trials.parquet")).to_pylist()
+    assert [row["number"] for row in table] == [0, 1, 2, 3, 4, 5]
+    assert (table[2]["values/stride"], table[2]["values/patch"]) == (4, "[1, 8, 8]")
+    assert (table[2]["objectives/clips_per_s/low"], table[2]["objectives/clips_per_s/measured"]) == (32.0, "alone")
+    assert table[4]["objectives/skill/value"] is None
+    assert [row["best"] for row in table].index(True) == told["best"]
+
+
+def test_the_best_trial_is_a_job_as_it_lies_there(sweep: SweepFolder) -> None:
+    write_results(sweep)
+    job = load_job(Path(sweep.uri, "best.yaml"), JOB_KINDS)
+    assert (job.name, job.steps, job.recipe.sampling.stride) == ("made-best", 40, 4)  # type: ignore[attr-defined]
+
+
+def test_trials_that_could_not_be_chosen_are_told(sweep: SweepFolder, made: ModuleType) -> None:
+    (note,) = write_results(sweep)["notes"]
+    assert note.startswith(
+        "clips per second of trial 2 was measured alone, of trials 0, 1 in the sweep, where others may"
+    )
+    without_pace = made.report(3, 10.0, clips_per_s=math.nan) | {"validation/skill_linear": 0.9}
+    made.add_trial(sweep, 6, {"stride": 1, "patch": [1, 4, 4]}, without_pace)
+    told = write_results(sweep)
+    assert told["notes"][0].startswith(
+        "clips per second is not known of 1 of 4 trials that had the whole budget (6), so"
+    )
+    assert (told["pareto"], told["best"]) == ([1, 2], 2)
+
+
+def test_budgets_that_were_not_equal_are_told(sweep: SweepFolder, made: ModuleType) -> None:
+    for number, seconds in ((6, 10.5), (7, 13.0), (8, 8.0)):
+        told = made.report(40, seconds) | {"validation/skill_linear": 0.1}
+        made.add_trial(sweep, number, {"stride": 1, "patch": [1, 4, 4]}, told)
+    note = write_results(sweep)["notes"][0]
+    assert note.startswith("budgets are not quite equal: of theirs spent trials 7 (130%), 8 (80%);")
+
+
+def test_clips_of_an_evaluation_are_found_from_the_sweeps_folder(sweep: SweepFolder) -> None:
+    trial = sweep.trial(2)
+    place = f"{trial.run_uri()}/evaluations/step-00000040"
+    shown = {"file": "clips/0000.mp4", "real_file": "", "name": "a", "label": "left", "caption": None, "facts": {}}
+    write_evaluation(place, {"format": 1, "samples": [shown]}, {}, {})
+    trial.keep("evaluation", {"uri": place, "metrics": {}})
+    expected = {"file": "trials/0002/run/evaluations/step-00000040/clips/0000.mp4", "name": "a", "label": "left"}
+    assert write_results(sweep)["trials"][2]["samples"] == [expected | {"caption": None}]
+    Path(place, "evaluation.json").write_text("{")
+    assert write_results(sweep)["trials"][2]["samples"] == [], "what is damaged there does not cost the result"
+
+
+def test_figures_of_an_evaluation_come_with_their_intervals(made: ModuleType, tmp_path: Path) -> None:
+    judge = JudgeConfig(evaluate=EvaluateConfig())
+    specs = (ObjectiveSpec(name="evaluate/motion_ok"), ObjectiveSpec(name="evaluate/speed_error"))
+    job = made.judged(made.sweep_job(objectives=specs, judge=judge))
+    sweep = SweepFolder.create(job, str(tmp_path / "sweep"))
+    trial = made.add_trial(sweep, 0, {"stride": 1}, made.report(10, 1.0))
+    unknown = {"value": None, "low": None, "high": None, "n": 0}
+    known = {"value": 0.75, "low": 0.5, "high": 0.9, "n": 64}
+    trial.keep("evaluation", {"metrics": {"motion_ok": known, "speed_error": unknown}})
+    (told,) = write_results(sweep)["trials"]
+    assert told["objectives"] == {"evaluate/motion_ok": known | {"measured": "in the sweep"}}
+
+
+def test_a_sweep_that_has_not_ended_has_a_result_too(made: ModuleType, tmp_path: Path) -> None:
+    sweep = SweepFolder.create(made.judged(made.sweep_job()), str(tmp_path / "sweep"))
+    told = write_results(sweep)
+    assert (told["trials"], told["pareto"], told["best"], told["importance"]) == ([], [], None, {})
+    assert not Path(sweep.uri, "best.yaml").exists()
+
+
+@pytest.mark.parametrize(("keep", "left"), [("all", {0, 1, 2, 3, 5}), ("finalists", {1, 2, 5}), ("best", {2, 5})])
+def test_a_finished_sweep_keeps_the_weights_that_it_was_told_to(sweep: SweepFolder, keep: str, left: set[int]) -> None:
+    for number in (0, 1, 2, 3, 5):
+        weights = Path(sweep.trial(number).run_uri(), "checkpoints", "step-1", "model")
+        weights.parent.mkdir(parents=True)
+        weights.write_text("weights")
+        Path(sweep.trial(number).run_uri(), "ledger").mkdir()
+    tidy(sweep, sweep.job().model_copy(update={"keep": keep}), best=2, finalists=[1, 2])
+    there = {n for n in range(6) if list(Path(sweep.trial(n).run_uri()).glob("checkpoints/*/model"))}
+    assert there == left, "trial 5 has not ended and will go on"
+    assert all(Path(sweep.trial(number).run_uri(), "ledger").is_dir() for number in (0, 1, 2, 3, 5))
+
+
+def weights_of(trial: TrialFolder) -> Path:
+    """As a training leaves them."""
+    weights = Path(trial.run_uri(), "checkpoints", "step-1", "model")
+    weights.parent.mkdir(parents=True)
+    weights.write_text("weights")
+    return weights
+
+
+def test_a_sweep_that_chose_nobody_removes_nothing(made: ModuleType, tmp_path: Path) -> None:
+    """Nobody knows how the trials stand by an objective; their weights are all that there is to find it out by."""
+    objectives = (ObjectiveSpec(name="skill"), ObjectiveSpec(name="mfu"))
+    job = made.judged(made.sweep_job(objectives=objectives))
+    sweep = SweepFolder.create(job, str(tmp_path / "sweep"))
+    states = ("done", "stopped", "failed")
+    told = [made.add_trial(sweep, n, {"stride": 1}, made.report(8, 9.0), state=state) for n, state in enumerate(states)]
+    kept = [weights_of(trial) for trial in told]
+    result = write_results(sweep)
+    assert tidy(sweep, job, best=result["best"], finalists=[]) == []
+    assert all(path.exists() for path in kept)
+    assert result["notes"][-1] == "no trial was chosen, so all keep their checkpoints, though keep is finalists"
+
+
+def test_a_trial_that_lost_its_machines_keeps_its_weights(sweep: SweepFolder, made: ModuleType) -> None:
+    lost = weights_of(made.add_trial(sweep, 6, {"stride": 1, "patch": [1, 8, 8]}, state="lost"))
+    failed = weights_of(made.add_trial(sweep, 7, {"stride": 1, "patch": [1, 8, 8]}, state="failed"))
+    tidy(sweep, sweep.job(), best=2, finalists=[1, 2])
+    assert (lost.exists(), failed.exists()) == (True, False)
+
+
+# ---- populations -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def population(made: ModuleType, tmp_path: Path) -> SweepFolder:
+    """Trial 0 went on from trial 1's step 20 with another rate; and from its own, once more, at 30."""
+    space = {"lr": FloatRange(field="optimiser.lr", low=0.01, high=1.0, log=True)}
+    job = made.judged(made.sweep_job(space=space, scheduler=Pbt(explore=("lr",))))
+    sweep = SweepFolder.create(job, str(tmp_path / "sweep"))
+    worse = made.add_trial(sweep, 0, {"lr": 0.1}, made.report(20, 5.0) | {"validation/skill_linear": 0.1}, state="")
+    better = made.add_trial(sweep, 1, {"lr": 0.2}, made.report(40, 10.0) | {"validation/skill_linear": 0.5})
+    for values, run, step in (({"lr": 0.25}, better.run_uri(), 20), ({"lr": 0.3}, worse.place("run-0002"), 30)):
+        worse.begin_generation(values=values, job=made.base_job(), begins_from={"run": run, "step": step})
+    log = worse.open_reports()
+    log.add(made.report(40, 10.0) | {"validation/skill_linear": 0.6, "generation": 3})
+    worse.end("done")
+    return sweep
+
+
+def test_of_a_population_it_is_told_what_best_yaml_is_and_what_it_is_not(population: SweepFolder) -> None:
+    told = write_results(population)
+    assert told["best"] == 0
+    assert [trial["lineage"] for trial in told["trials"]] == [
+        [
+            {"trial": 1, "values": {"lr": 0.2}, "from_step": 0, "to_step": 20},
+            {"trial": 0, "values": {"lr": 0.25}, "from_step": 20, "to_step": 30},
+            {"trial": 0, "values": {"lr": 0.3}, "from_step": 30, "to_step": None},
+        ],
+        [],
+    ]
+    came_by = "trial 1 to step 20 (lr 0.2), then trial 0 to step 30 (lr 0.25), then trial 0 to its end (lr 0.3)"
+    assert told["notes"] == [
+        f"trial 0 is of a population, and its values changed on the way: {came_by}. best.yaml has its last values for "
+        "all steps, from the start, which nobody has trained: it may do better or worse. The trial's own weights are "
+        "in trials/0000/run-0003"
+    ]
+    text = Path(population.uri, "best.yaml").read_text()
+    comment = " ".join(line.removeprefix("# ") for line in text.splitlines() if line.startswith("# "))
+    assert comment.startswith(f"Of trial 0 of the sweep sweep. It came to its figures by {came_by}.")
+    assert comment.endswith("nobody has trained that, and it may do better or worse.")
+    job = load_job(Path(population.uri, "best.yaml"), JOB_KINDS)
+    assert (job.optimiser.lr, job.steps) == (0.3, 40)  # type: ignore[attr-defined]
+
+
+def test_best_yaml_of_a_trial_that_trained_from_the_start_says_nothing_of_that(sweep: SweepFolder) -> None:
+    write_results(sweep)
+    first, second = Path(sweep.uri, "best.yaml").read_text().splitlines()[:2]
+    assert first == "# Of trial 2 of the sweep sweep."
+    assert not second.startswith("#")
