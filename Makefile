@@ -23,11 +23,12 @@ setup: ## FFmpeg, .venv, torch for this machine, the package; the second time ta
 demo: setup ## from nothing to generated video: make videos, ingest, train, judge, and a report
 	@$(BIN)/cineray demo --out "$(DEMO_OUT)"
 
-check: setup ## linters, the type checker, the architecture test
+check: setup ## linters, the type checker, the audit of dependencies, the architecture test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy platform/setup_env.py
+	$(BIN)/mypy platform/setup_env.py platform/audit.py
+	$(BIN)/python platform/audit.py
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
 # What starts Ray runs in turn and in one process; the rest on $(WORKERS) workers, a file on one of them, for a file's tests

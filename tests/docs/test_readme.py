@@ -164,13 +164,13 @@ def test_every_command_has_help_and_stands_in_readme(name: str) -> None:
 def test_every_command_that_the_documents_name_exists() -> None:
     for document in ("README.md", "CONTRIBUTING.md", "platform/README.md"):
         text = (REPO / document).read_text(encoding="utf-8")
-        for name in re.findall(r"(?:`|\$ )(cineray(?: lake)? [a-z]+)", text):
+        for name in re.findall(r"(?:`|\$ )(cineray(?: lake| jobs| cluster)? [a-z]+)", text):
             assert name in ALL_COMMANDS, f"{document} names `{name}`, which is no command"
 
 
 def test_every_option_that_readme_names_exists() -> None:
     options = {flag for name in ALL_COMMANDS for param in find_command(name).params for flag in param.opts}  # type: ignore[attr-defined]
-    text = re.sub(r"^(\$ |`)?(make|pip|python3) .*$", "", README, flags=re.M)
+    text = re.sub(r"^(\$ |`)?(make|pip|python3|ray) .*$", "", README, flags=re.M)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= options | {"--help"}
 
 

@@ -1,4 +1,5 @@
 """`cineray doctor`: is this machine ready? One line per part: what was found, and the next step where one is needed.
+With `--address`: is that cluster (cluster_doctor.py)?
 
 Each check is a small function that returns a `Finding`; heavy libraries are imported in a child process, so that a
 library that crashes on import (a torch and torchcodec that do not match) is a finding and not the end of the doctor.
@@ -13,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import typer
@@ -34,9 +35,29 @@ class Finding:
     next_step: str = ""
 
 
-def doctor(as_json: bool | None = JSON) -> None:
-    """Check this machine: Python, FFmpeg, torch and torchcodec, GPU, Ray, Lance, memory, disk."""
-    findings = [check() for check in CHECKS]
+def doctor(
+    address: str = typer.Option(
+        "", help="Check this cluster instead, by its dashboard's address: nodes, versions, and who waits for whom."
+    ),
+    as_json: bool | None = JSON,
+) -> None:
+    """Check this machine: Python, FFmpeg, torch and torchcodec, GPU, Ray, Lance, memory, disk; or a cluster."""
+    if address:
+        from cineray.cli.cluster_doctor import facts_of, judged, looked_at, tables_of
+
+        view = looked_at(address)
+        findings = judged(view)
+        facts, tables = facts_of(view, findings), tables_of(view)
+    else:
+        findings = [check() for check in CHECKS]
+        facts, tables = {"findings": [asdict(f) for f in findings]}, []
+    ready = all(f.state != "broken" for f in findings)
+    show({"ready": ready, **facts}, as_json=as_json, table=[findings_table(findings), *tables])
+    raise typer.Exit(0 if ready else 1)
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """One line each."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("part", "state", "found", "next step"):
         table.add_column(column, overflow="fold")
@@ -45,9 +66,7 @@ def doctor(as_json: bool | None = JSON) -> None:
         table.add_row(
             f.part, f"[{colour[f.state]}]{f.state}[/]", plain(f.found), plain(f.next_step) if f.next_step else ""
         )
-    ready = all(f.state != "broken" for f in findings)
-    show({"ready": ready, "findings": [asdict(f) for f in findings]}, as_json=as_json, table=[table])
-    raise typer.Exit(0 if ready else 1)
+    return table
 
 
 def _python() -> Finding:

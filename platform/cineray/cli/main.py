@@ -16,6 +16,7 @@ from typing import NoReturn
 import typer
 
 from cineray import __version__
+from cineray.cli import cluster as cluster_cli
 from cineray.cli import doctor as doctor_cli
 from cineray.cli import lake as lake_cli
 from cineray.cli.batch import batch_command
@@ -24,14 +25,18 @@ from cineray.cli.demo import demo
 from cineray.cli.evaluate import evaluate_command
 from cineray.cli.export import export_command
 from cineray.cli.ingest import ingest_command
+from cineray.cli.jobs import app as jobs_app
 from cineray.cli.latents import latents_command
 from cineray.cli.output import visible, words
 from cineray.cli.plan import plan_command
 from cineray.cli.report import report_command
 from cineray.cli.sample import sample_command
+from cineray.cli.submit import submit_command
 from cineray.cli.sweep import sweep_command
+from cineray.cli.top import top_command
 from cineray.cli.train import train_command
 from cineray.errors import CinerayError, Interrupted
+from cineray.telemetry.log_lines import log_lines
 
 app = typer.Typer(
     name="cineray",
@@ -54,6 +59,10 @@ app.command("evaluate")(evaluate_command)
 app.command("sample")(sample_command)
 app.command("sweep")(sweep_command)
 app.command("report")(report_command)
+app.command("submit", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(submit_command)
+app.add_typer(jobs_app, name="jobs")
+app.command("top")(top_command)
+app.add_typer(cluster_cli.app, name="cluster")
 app.command("demo")(demo)
 
 
@@ -79,6 +88,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _stop)  # a job that is told to end puts its work away, as with Ctrl-C
     try:
+        log_lines()
         app()
     except CinerayError as error:
         words.print("[bold red]error[/]: " if not isinstance(error, Interrupted) else "", end="")

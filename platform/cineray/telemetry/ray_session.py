@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from cineray.errors import CinerayError
@@ -45,6 +47,7 @@ def connected(address: str = "", **how: Any) -> Iterator[None]:
         how = {"address": address} | {name: value for name, value in how.items() if name not in _SIZES}
     else:
         how = {"address": "local", "include_dashboard": False} | how
+        keep_token_private()
     try:
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **how)
     except (OSError, RuntimeError, ValueError) as error:
@@ -67,6 +70,25 @@ def never_start_by_itself() -> None:
     from ray._private import auto_init_hook
 
     auto_init_hook.enable_auto_connect = False
+
+
+def keep_token_private() -> None:
+    """Make the token of this user's Rays before Ray does, or close it to others.
+
+    Ray writes it for all users of the machine to read, and whoever has it can run programs as this user.
+    """
+    if any(os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        return  # somebody else has said how
+    path = Path.home() / ".ray" / "auth_token"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32))
+    except FileExistsError:
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+    except OSError as error:
+        raise CinerayError(f"Ray's token could not be kept at {path}: {error}; set RAY_AUTH_TOKEN_PATH") from error
 
 
 def _check_answers(address: str) -> None:

@@ -17,6 +17,7 @@ from torch import nn
 from cineray.config import job_to_yaml
 from cineray.errors import Interrupted
 from cineray.models import VideoModel
+from cineray.telemetry.log_lines import belongs
 from cineray.train.beginning import (
     beginning_facts,
     first_checkpoint,
@@ -74,6 +75,7 @@ def attempt_run(
     """
     attempt = run.begin_attempt(world_size=world.size, job=_job_text(job, run)) if world.rank == 0 else None
     number = int(world.sum_(torch.tensor(attempt.number if attempt is not None else 0, device=world.device)))
+    belongs(run=run.run_id, attempt=number, rank=world.rank)
     told = [*sinks, *open_sinks(job.tracking, run, job.model_dump(mode="json"))] if attempt is not None else []
     recorder = RunRecorder(
         run,

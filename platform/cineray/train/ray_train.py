@@ -36,6 +36,7 @@ from cineray.errors import CinerayError, Interrupted, UsageError
 from cineray.feed.ray_feed import DATASET, RayOptions, data_config, ray_options, train_shard
 from cineray.records import Batch
 from cineray.storage import filesystem, is_remote, join_uri
+from cineray.telemetry.log_lines import log_lines
 from cineray.telemetry.ray_session import connected
 from cineray.train.attempt import attempt_run, open_or_create
 from cineray.train.checkpoint_manifest import steps_in
@@ -275,6 +276,7 @@ def _arrow_filesystem(uri: str) -> Any:
 
 def _work(told: dict[str, Any]) -> dict[str, Any]:
     """One rank of one start of the workers."""
+    log_lines()
     job, link, world = told["job"], told["link"], World.here(gpus=min(1, len(ray.get_gpu_ids())))
     try:
         run = _opened(told["run"], world)

@@ -21,6 +21,7 @@ import torch
 
 from cineray.errors import Interrupted
 from cineray.records import Batch
+from cineray.telemetry.log_lines import belongs
 from cineray.train.device_clock import StepClock
 from cineray.train.device_peak import peak_flops
 from cineray.train.goodput import goodput_of
@@ -110,6 +111,7 @@ class RunRecorder:
 
     def stepped(self, facts: StepFacts, batch: Batch) -> None:
         """A step is done."""
+        belongs(step=facts.step)
         times = self._clock.take()
         self._training_s += times.training_s
         if self._ledger is not None and self._attempt is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import shutil
 import signal
@@ -21,6 +23,7 @@ from cineray.feed import FeedConfig, FeedSpec, local_batch, torch_feed
 from cineray.ingest import EngineConfig, IngestConfig, SplitConfig, ingest
 from cineray.models import StDiTConfig
 from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
+from cineray.telemetry.log_lines import JsonLines
 from cineray.testing import make_shapes
 from cineray.train import (
     BudgetConfig,
@@ -119,6 +122,31 @@ def test_a_run_of_so_many_seconds_is_the_run_of_as_many_steps_as_they_were_enoug
         run_local(job.model_copy(update={"budget": BudgetConfig(seconds=60)}), uri=uri)
     run_local(job_of(lake, steps=planned["steps"], optimiser=timed), uri=str(tmp_path / "counted"))
     assert losses(str(tmp_path / "counted")) == losses(uri)
+
+
+def test_what_is_logged_while_it_trains_says_of_which_run_and_step(lake: str, tmp_path: Path) -> None:
+    class Logging:
+        """A sink that says a word at each step."""
+
+        def row(self, row: Any) -> None:
+            logging.getLogger("cineray.train").warning("a word")
+
+        def judged(self, step: int, metrics: Any) -> None: ...
+
+        def close(self, summary: Any) -> None: ...
+
+    stream, logger = io.StringIO(), logging.getLogger("cineray")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    logger.addHandler(handler)
+    try:
+        run = run_local(job_of(lake, steps=2), uri=str(tmp_path / "logged"), sinks=[Logging()])
+    finally:
+        logger.removeHandler(handler)
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    said = [one for one in told if one["message"] == "a word"]
+    assert [(one["step"], one["rank"], one["attempt"]) for one in said] == [(0, 0, 1), (1, 0, 1)]
+    assert {one["run"] for one in said} == {RunFolder.open(run["run"]).run_id}
 
 
 def test_which_kernel_attention_ran_in_is_recorded_with_the_first_step(lake: str, tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""What became of a job: its state and the end of its log go in; the result, the verdict and an exit code come out.
+
+A command of cineray that prints no table ends with one line of JSON, its result; in a job's log it stands among words
+and progress, as the last of such lines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from cineray.launch.clients import JobFacts
+
+STOPPED = 130
+_SIGNALS = 128
+
+
+class LogEnd:
+    """Remembers the last line of JSON of a log that comes in pieces."""
+
+    def __init__(self) -> None:
+        self._line, self._found = "", ""
+
+    def add(self, piece: str) -> None:
+        """The next piece."""
+        *whole, self._line = (self._line + piece).split("\n")
+        for line in whole:
+            if line.startswith("{") and line.rstrip().endswith("}"):
+                self._found = line
+
+    def result(self) -> dict[str, Any]:
+        """What that line says; empty if there was none."""
+        for line in (self._line, self._found):
+            try:
+                told = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(told, dict):
+                return told
+        return {}
+
+
+def result_of(pieces: Iterable[str]) -> dict[str, Any]:
+    """The result in a whole log."""
+    end = LogEnd()
+    for piece in pieces:
+        end.add(piece)
+    return end.result()
+
+
+def exit_code(job: JobFacts) -> int:
+    """The job's own exit code, as its command would have ended here."""
+    if job.status == "SUCCEEDED":
+        return 0
+    if job.status == "STOPPED":
+        return STOPPED
+    if job.exit_code is None:
+        return 1  # it never came to run
+    return _SIGNALS - job.exit_code if job.exit_code < 0 else job.exit_code
+
+
+def job_row(job: JobFacts, now: float) -> dict[str, Any]:
+    """What `cineray jobs` tells of it."""
+    seconds = None if job.started is None else round((job.ended or now) - job.started, 1)
+    return {
+        "submission_id": job.submission_id,
+        "status": job.status,
+        "command": job.told.get("command", ""),
+        "attempt": job.attempt,
+        "seconds": seconds,
+        "exit_code": job.exit_code,
+        "run": job.told.get("run", ""),
+        "started": job.started,
+        "entrypoint": job.entrypoint,
+    }
