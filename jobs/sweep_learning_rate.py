@@ -80,7 +80,7 @@ def job() -> SweepJob:
         search=SearchConfig(kind="tpe", seed=0),
         scheduler=Asha(first=0.25),
         judge=JudgeConfig(times=4),
-        finalists=FinalistsConfig(most=2, seconds=15, repeats=3),
+        finalists=FinalistsConfig(most=2, seconds=15, warmup_seconds=12, repeats=3),
         quick=(
             "base.recipe.frame={height: 16, width: 16}",
             "base.model={kind: stdit, size: custom, width: 64, depth: 2, heads: 4, patch: [1, 8, 8], "

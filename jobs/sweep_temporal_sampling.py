@@ -114,7 +114,7 @@ def job() -> SweepJob:
         search=SearchConfig(kind="tpe", seed=0),
         scheduler=Asha(first=0.25),
         judge=judge(),
-        finalists=FinalistsConfig(most=3, seconds=15, repeats=3),
+        finalists=FinalistsConfig(most=3, seconds=15, warmup_seconds=12, repeats=3),
         quick=(
             "space.frames.values=[4, 8]",
             "space.stride.values=[1, 2, 8]",
@@ -124,6 +124,6 @@ def job() -> SweepJob:
             "trials=6",
             "budget.seconds=18",
             "judge.times=2",
-            "finalists={most: 2, seconds: 5, repeats: 1}",
+            "finalists={most: 2, seconds: 6, warmup_seconds: 12, repeats: 1}",
         ),
     )

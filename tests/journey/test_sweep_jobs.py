@@ -24,6 +24,7 @@ from cineray.sweep.judging import definite
 from cineray.sweep.objectives import objectives_of
 from cineray.sweep.pareto import best_of
 from cineray.sweep.space import combination, grid_size
+from cineray.train.ledger import last_of_each_step, read_all_rows
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 SWEEPS = ["sweep_learning_rate.py", "sweep_temporal_sampling.py"]
@@ -127,10 +128,10 @@ class TestPlantedTruth:
         job = job_of("sweep_temporal_sampling.py", quick=True)
         speed = [ObjectiveSpec(name="clips_per_s", tolerance=0.15), ObjectiveSpec(name="noisiest_loss")]
         objectives = objectives_of(job.model_copy(update={"objectives": tuple(speed)}))
-        trials = {t["number"]: {one.name: value(t, one.name) for one in objectives} for t in swept["trials"]}
+        trials = {t["number"]: {one.name: in_the_sweep(t, one.name) for one in objectives} for t in swept["trials"]}
         fast = swept["trials"][best_of(trials, objectives)]
         assert (fast["values"]["frames"], fast["values"]["stride"] < 8) == (4, True)
-        assert value(fast, "clips_per_s") > value(swept["trials"][swept["best"]], "clips_per_s")
+        assert trials[fast["number"]]["clips_per_s"] > trials[swept["best"]]["clips_per_s"]
 
     def test_the_best_trains_as_it_is(self, swept: dict[str, Any], folder: Path) -> None:
         sets = ["--set", "steps=4", "--set", "validation.every_steps=4", "--set", "feed.driver=local"]
@@ -138,5 +139,38 @@ class TestPlantedTruth:
         assert told["step"] == 4
 
 
+POPULATION = (
+    *("scheduler={kind: pbt, every: 0.5, quantile: 0.5, explore: [lr]}", "search.kind=random", "trials=2"),
+    *("budget={steps: 60}", "judge.times=2", "finalists.most=0"),
+)
+
+
+@asked_for
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_of_two_learning_rates_the_worse_goes_on_from_the_betters_checkpoint(folder: Path) -> None:
+    """Population-based training of whole trainings, each under Ray Train in Ray Tune: judged after 30 steps of 60."""
+    sets = [word for told in POPULATION for word in ("--set", told)]
+    told = run(["sweep", "jobs/sweep_learning_rate.py", "--quick", "--sweep", "sweeps/population", *sets], folder)
+    assert [trial["state"] for trial in told["trials"]] == ["done"] * 2
+    assert not any(told["leaks"].values())
+    (worse,) = (trial for trial in told["trials"] if trial["lineage"])
+    better = told["trials"][1 - worse["number"]]
+    taken, own = worse["lineage"]
+    assert (taken["trial"], taken["values"], taken["to_step"]) == (better["number"], better["values"], 30)
+    assert (own["trial"], own["from_step"]) == (worse["number"], 30)
+    assert own["values"]["lr"] != better["values"]["lr"]
+    run_of = Path(told["sweep"]) / worse["run"]
+    rows = last_of_each_step(read_all_rows(str(run_of / "ledger")))
+    assert [row["step"] for row in rows] == list(range(30, 60)), "nothing of the first half is done again"
+    assert worse["clips"] == 60 * worse["values"]["batch"]
+
+
 def value(trial: dict[str, Any], objective: str) -> float:
     return float(trial["objectives"][objective]["value"])
+
+
+def in_the_sweep(trial: dict[str, Any], objective: str) -> float:
+    """Beside others, as all of them were measured."""
+    return float(trial["objectives"][objective].get("in_the_sweep") or value(trial, objective))

@@ -14,11 +14,9 @@ from typing import Any
 from cineray.sweep.config import SweepJob
 from cineray.sweep.costs import cost_of
 from cineray.sweep.objectives import final_values, objectives_of
-from cineray.sweep.trial_folder import TrialFolder
+from cineray.sweep.trial_folder import STATES, TrialFolder
 from cineray.sweep.trial_record import TrialRecord
 from cineray.sweep.watcher import TrialRow
-
-_ENDS_WITH = "done", "stopped", "data-bound", "failed", "lost"
 
 
 class Board:
@@ -59,7 +57,7 @@ class Board:
         """What trials say between judgements: state, step, training seconds."""
         for number, facts in told.items():
             row = self._rows.get(number)
-            if row is None or row.state in _ENDS_WITH:
+            if row is None or row.state in STATES:
                 continue
             spent = self._spent(number, facts)
             step = max(row.step, int(facts.get("step") or 0))
@@ -84,7 +82,7 @@ class Board:
 
     def _with_report(self, row: TrialRow, report: Mapping[str, Any]) -> TrialRow:
         values = final_values(self._objectives, report)
-        spent = report.get("step" if row.unit == "steps" else row.unit)
+        spent = report.get(self._job.budget.key)
         return replace(
             row,
             spent=float(spent or 0.0),

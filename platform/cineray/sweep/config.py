@@ -41,6 +41,11 @@ class ObjectiveSpec(Config):
     objective decides between them."""
 
 
+def report_key(unit: str) -> str:
+    """What a unit is called in a trial's reports."""
+    return "step" if unit == "steps" else unit
+
+
 class TrialBudget(Config):
     """What each trial may spend, in one unit: so that a faster recipe gets more steps."""
 
@@ -66,6 +71,11 @@ class TrialBudget(Config):
         """Which of them is given."""
         units: tuple[Unit, ...] = ("seconds", "cost", "clips", "steps")
         return next(unit for unit in units if getattr(self, unit) is not None)
+
+    @property
+    def key(self) -> str:
+        """What it is called in a trial's reports."""
+        return report_key(self.unit)
 
     @property
     def amount(self) -> float:
@@ -224,9 +234,10 @@ class FinalistsConfig(Config):
     most: int = Field(default=3, ge=0)
     """How many, of the Pareto set; 0: none."""
     seconds: float = Field(default=30.0, gt=0)
-    """How long each training for measurement takes, without its start."""
-    warmup_steps: int = Field(default=5, ge=0)
-    """First steps that do not count."""
+    """How long each training is measured."""
+    warmup_seconds: float = Field(default=15.0, ge=0)
+    """How long it trains before that: while it compiles, and while its decoding processes start and fill the queues, it
+    is slower than it will be. With few cores that takes longer."""
     repeats: int = Field(default=3, ge=1)
     """Trainings that each is measured in; of fewer than three nobody can say how much they differ."""
 

@@ -30,10 +30,9 @@ from cineray.sweep.capacity import Terms
 from cineray.sweep.config import SWEEP_KINDS, SweepJob
 from cineray.sweep.trial_folder import TrialFolder
 from cineray.train.append_log import AppendLog, open_log, read_logs
-from cineray.train.run_facts import command_line, machine, software
+from cineray.train.run_facts import LIMIT_BYTES, command_line, machine, read_facts, software
 
 SWEEP_FORMAT = 1
-LIMIT_BYTES = 64 << 20
 
 
 class SweepSuperseded(CinerayError):
@@ -102,18 +101,7 @@ class SweepFolder:
     def open(cls, uri: str) -> SweepFolder:
         """The sweep that lies there."""
         uri = normalise_uri(uri)
-        try:
-            facts = json.loads(read_object(join_uri(uri, "sweep.json"), limit_bytes=LIMIT_BYTES))
-        except PlaceMissing:
-            raise UsageError(f"there is no sweep at {uri}: it has no sweep.json; wanted a sweep's folder") from None
-        except ValueError as error:
-            raise CinerayError(f"{uri}/sweep.json is damaged: {error}; restore it from a copy of the sweep") from None
-        if facts.get("format") != SWEEP_FORMAT:
-            raise CinerayError(
-                f"the sweep at {uri} has format {facts.get('format')}; this code reads {SWEEP_FORMAT}. "
-                f"Use the cineray that made it: {facts.get('software', {}).get('cineray', 'unknown')}"
-            )
-        return cls(uri, facts)
+        return cls(uri, read_facts(uri, "sweep", SWEEP_FORMAT))
 
     @property
     def sweep_id(self) -> str:

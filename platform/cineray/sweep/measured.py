@@ -8,6 +8,7 @@ training there is nothing to draw from: its interval is that within it, and whoe
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -41,9 +42,11 @@ _PARTS: dict[str, tuple[Callable[[Row], float], Callable[[Row], float]]] = {
 """Objective -> what is summed above and below the line."""
 
 
-def after_warmup(rows: Sequence[Row], steps: int) -> list[Row]:
-    """Without the first steps, which compile, fill caches and wait for the first batch."""
-    return sorted(rows, key=lambda row: int(row["step"]))[steps:]
+def after_warmup(rows: Sequence[Row], seconds: float) -> list[Row]:
+    """Without the steps that began in the first seconds, which wait for the first batch, compile and fill queues."""
+    in_turn = sorted(rows, key=lambda row: int(row["step"]))
+    began = itertools.accumulate((step_seconds(row) for row in in_turn), initial=0.0)
+    return [row for row, at in zip(in_turn, began, strict=False) if at >= seconds]
 
 
 def figures(

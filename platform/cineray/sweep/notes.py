@@ -83,7 +83,7 @@ def unlike_machines(trials: Trials) -> list[str]:
 
 
 def unlike_figures(trials: Trials, objectives: Sequence[Objective]) -> list[str]:
-    """Are figures of an objective compared that were measured in different ways?"""
+    """Are figures of an objective shown that were measured in different ways?"""
     told = []
     for objective in (one for one in objectives if one.is_disturbed):
         figures = {
@@ -95,8 +95,8 @@ def unlike_figures(trials: Trials, objectives: Sequence[Objective]) -> list[str]
         if ways[ALONE] and ways[IN_SWEEP]:
             told.append(
                 f"{objective.label} of {_numbered(ways[ALONE])} was measured alone, of {_numbered(ways[IN_SWEEP])} in "
-                "the sweep, where others may disturb it: the Pareto set is by the figures that are shown. "
-                "finalists.most says how many are measured alone"
+                "the sweep, beside others: two trials are compared alone where both were measured so, else by what "
+                "they were in the sweep. finalists.most says how many are measured alone"
             )
     return told
 

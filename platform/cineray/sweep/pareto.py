@@ -1,7 +1,8 @@
 """Who won: trials' objectives go in; the Pareto set, an order and the best one come out. Pure arithmetic.
 
-A trial is in the Pareto set when no other is at least as good in every objective and better in one. Of those the best
-is found objective by objective, the most important first: who is within its tolerance of the best value stays.
+A trial is in the Pareto set when no other is at least as good in every objective and better in one. What was measured
+again, under better conditions, counts between two that both were: like is compared with like. Of the set the best is
+found objective by objective, the most important first: who is within its tolerance of the best value stays.
 
     skill 0.70  clips/s 10        skill, tolerance 0.05: 0.70 and 0.68 stay
     skill 0.68  clips/s 25   <-   clips/s decides between them
@@ -19,14 +20,20 @@ Values = Mapping[str, float]
 """Objective -> value, NaN where it is not known."""
 
 
-def pareto_set(trials: Mapping[int, Values], objectives: Sequence[Objective]) -> list[int]:
-    """Numbers of the trials that no other beats, in order. Who does not know an objective does not take part."""
+def pareto_set(
+    trials: Mapping[int, Values], objectives: Sequence[Objective], *, again: Mapping[int, Values] | None = None
+) -> list[int]:
+    """Numbers of the trials that no other beats, in order. Who does not know an objective does not take part. `again`:
+    what was measured again of some of them, and holds between these."""
+    again = again or {}
     known = {number: values for number, values in trials.items() if is_known(values, objectives)}
-    return sorted(
-        number
-        for number, values in known.items()
-        if not any(dominates(other, values, objectives) for other in known.values())
-    )
+
+    def beats(one: int, other: int) -> bool:
+        if one in again and other in again:
+            return dominates({**known[one], **again[one]}, {**known[other], **again[other]}, objectives)
+        return dominates(known[one], known[other], objectives)
+
+    return sorted(number for number in known if not any(beats(other, number) for other in known))
 
 
 def dominates(one: Values, other: Values, objectives: Sequence[Objective]) -> bool:

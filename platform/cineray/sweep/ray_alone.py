@@ -29,14 +29,14 @@ def measure_alone(job: SweepJob, trial: TrialFolder, request: StopRequest) -> di
     """Train it alone, and keep what was found as alone.json; Interrupted where the sweep is told to stop meanwhile."""
     short = measuring_job(job, trial)
     places = [trial.place(f"alone/{again + 1}") for again in range(job.finalists.repeats)]
-    trainings = [_measured(short, place, request, job.finalists.warmup_steps) for place in places]
+    trainings = [_measured(short, place, request, job.finalists.warmup_seconds) for place in places]
     facts = facts_of(trainings, rate_per_hour=trial.facts.get("rate_per_hour"))
     if not facts["figures"]:
         raise UsageError(
-            f"in finalists.seconds={job.finalists.seconds:g} it did no more than the finalists.warmup_steps="
-            f"{job.finalists.warmup_steps} steps that are not counted; give more seconds, or fewer such steps"
+            f"no step began in the finalists.seconds={job.finalists.seconds:g} after the finalists.warmup_seconds="
+            f"{job.finalists.warmup_seconds:g} that are not counted; give it more of the first"
         )
-    facts |= {"runs": places, "seconds": job.finalists.seconds, "warmup_steps": job.finalists.warmup_steps}
+    facts |= {"runs": places, "seconds": job.finalists.seconds, "warmup_seconds": job.finalists.warmup_seconds}
     trial.keep("alone", facts)
     return facts
 
@@ -48,7 +48,7 @@ def measuring_job(job: SweepJob, trial: TrialFolder) -> TrainJob:
     told = {
         "name": f"{job.name}-{trial.number:04d}-alone",
         "feed": trial.job().feed,
-        "budget": BudgetConfig(seconds=job.finalists.seconds),
+        "budget": BudgetConfig(seconds=job.finalists.warmup_seconds + job.finalists.seconds),
         # How rates fall changes nothing of what a step takes, and some ways cannot be told seconds.
         "optimiser": alone.optimiser.model_copy(update={"schedule": "constant"}),
         "validation": alone.validation.model_copy(update={"every_steps": 0, "every_seconds": None}),
@@ -68,12 +68,12 @@ def facts_of(trainings: Sequence[Sequence[Mapping[str, Any]]], *, rate_per_hour:
     }
 
 
-def _measured(job: TrainJob, place: str, request: StopRequest, warmup_steps: int) -> list[Mapping[str, Any]]:
+def _measured(job: TrainJob, place: str, request: StopRequest, warmup_seconds: float) -> list[Mapping[str, Any]]:
     """Rows of one training; one that was begun before and not finished is begun anew."""
     delete_object(place, recursive=True)
     run_on_ray(job, uri=place, stop=request)
     run = RunFolder.open(place)
-    rows = after_warmup(last_of_each_step(read_all_rows(run.folder("ledger"))), warmup_steps)
+    rows = after_warmup(last_of_each_step(read_all_rows(run.folder("ledger"))), warmup_seconds)
     for name in _NOT_KEPT:
         delete_object(run.folder(name), recursive=True)
     return rows

@@ -27,7 +27,7 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from cineray.sweep.config import Asha, Median, Pbt, SweepJob
+from cineray.sweep.config import Asha, Median, Pbt, SweepJob, report_key
 from cineray.sweep.explore import moved
 from cineray.sweep.objectives import Objective, compared_while_training
 from cineray.sweep.ray_search import NotKept
@@ -35,9 +35,6 @@ from cineray.sweep.trial_folder import State
 
 SCORE = "score"
 """What schedulers compare: the objective's value, as a key of what Tune is told; absent where it is not known."""
-
-KEYS = {"steps": "step"}
-"""A budget's unit -> the key of a report, where they differ."""
 
 Stopped = Callable[[int, State, str], None]
 """(trial, how it ends, why)"""
@@ -62,12 +59,12 @@ class Clock:
         unit, longest = getattr(job.scheduler, "unit", "budget"), getattr(job.scheduler, "longest", None)
         if unit == "budget" or longest is None:
             return cls.of_budget(job)
-        return cls(KEYS.get(unit, unit), float(longest))
+        return cls(report_key(unit), float(longest))
 
     @classmethod
     def of_budget(cls, job: SweepJob) -> Clock:
         """What a whole trial may spend."""
-        return cls(KEYS.get(job.budget.unit, job.budget.unit), job.budget.amount)
+        return cls(job.budget.key, job.budget.amount)
 
     def share(self, report: Mapping[str, Any]) -> float:
         """How far a trial is, of 1."""

@@ -25,9 +25,9 @@ _COUNTED = ("clips", "frames")
 
 
 def report_of(trial: TrialFolder, *, step: int, metrics: Mapping[str, float], wall_seconds: float) -> dict[str, Any]:
-    """Of the trial's newest run, which was just judged after `step` steps."""
+    """Of the trial's newest run, which was just judged after `step` steps and may have gone on since."""
     newest = trial.generations()[-1]
-    summary = summary_of(RunFolder.open(trial.run_uri()))
+    summary = summary_of(RunFolder.open(trial.run_uri()), steps=step)
     before = newest["begins_from"] or {}
     seconds = float(metrics.get("training_seconds") or summary["training_seconds"] or 0.0)
     rate = trial.facts.get("rate_per_hour")

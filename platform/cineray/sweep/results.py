@@ -6,7 +6,7 @@
 
 It can be made at any time, also of a sweep that has not ended, and again after it. Trials are compared at equal budget,
 so only those that had the whole of it are in the Pareto set. Each figure says where it was measured: in the sweep,
-beside other trials, or alone; the set, the best one and what is drawn of them follow from the same figures.
+beside other trials, or alone; two trials are compared by figures that were measured in the same way.
 """
 
 from __future__ import annotations
@@ -98,14 +98,13 @@ _LEAKS = ("placement_groups", "actors", "store_bytes")
 
 
 def winners(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> tuple[list[int], int | None]:
-    """The Pareto set and the best one of it, by the figures that are shown: what a trial is alone where that was
-    measured, else what it was in the sweep. Where only some were measured alone, the best is one of these."""
-    told = shown(records, objectives)
-    pareto = pareto_set(told, objectives)
-    left = {number: told[number] for number in pareto}
-    measured = [record.number for record in records if record.alone.get("figures")]
-    alone = {number: values for number, values in left.items() if number in measured}
-    return pareto, best_of(alone or left, objectives)
+    """The Pareto set and the best one of it: by what trials are alone between those of which that was measured, else by
+    what they were in the sweep. Where only some were measured alone, the best is one of these."""
+    told = comparable(records, objectives)
+    alone = {one.number: alone_values(one, objectives) for one in records if one.alone.get("figures")}
+    pareto = pareto_set(told, objectives, again=alone)
+    measured = {number: {**told[number], **alone[number]} for number in pareto if number in alone}
+    return pareto, best_of(measured or {number: told[number] for number in pareto}, objectives)
 
 
 def finalists(records: Sequence[TrialRecord], objectives: Sequence[Objective], most: int) -> list[int]:
@@ -119,12 +118,6 @@ def finalists(records: Sequence[TrialRecord], objectives: Sequence[Objective], m
 def comparable(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> dict[int, Values]:
     """Those that had the whole budget."""
     return {record.number: record.objectives(objectives) for record in records if record.has_whole_budget}
-
-
-def shown(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> dict[int, Values]:
-    """The same, with what was measured alone in place of what it was in the sweep."""
-    told = comparable(records, objectives)
-    return {one.number: {**told[one.number], **alone_values(one, objectives)} for one in records if one.number in told}
 
 
 def alone_values(record: TrialRecord, objectives: Sequence[Objective]) -> dict[str, float]:

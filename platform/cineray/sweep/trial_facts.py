@@ -84,7 +84,7 @@ def _point(report: Mapping[str, Any], objectives: Sequence[Objective]) -> dict[s
 
 def _budget_share(job: SweepJob, last: Mapping[str, Any]) -> float | None:
     """How much of its budget it had."""
-    spent = plain_number(last.get("step" if job.budget.unit == "steps" else job.budget.unit))
+    spent = plain_number(last.get(job.budget.key))
     return None if spent is None else spent / job.budget.amount
 
 

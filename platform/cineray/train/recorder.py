@@ -177,9 +177,12 @@ def closed_after(recorder: RunRecorder) -> Iterator[RunRecorder]:
     recorder.close("done")
 
 
-def summary_of(run: RunFolder) -> dict[str, Any]:
-    """What is said of a run at its end, from its own record: of a run that was killed, too."""
+def summary_of(run: RunFolder, *, steps: int | None = None) -> dict[str, Any]:
+    """What is said of a run at its end, from its own record: of a run that was killed, too. `steps`: only of those
+    before that one, for a run that has gone on meanwhile."""
     rows = last_of_each_step(read_all_rows(run.folder("ledger")))
+    if steps is not None:
+        rows = [row for row in rows if int(row["step"]) < steps]
     goodput = goodput_of(run)
     verdict = judge(rows, goodput, driver=run.job_facts()["feed"]["driver"])
     return {

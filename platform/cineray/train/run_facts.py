@@ -1,11 +1,13 @@
 """What a run was made with: versions of packages, the commit of the code, the command, the machine. Plain values out.
 
-For a record that others read: no environment variables, and addresses in the command without what may be a secret.
+They go into a folder's first object (`run.json`, `sweep.json`), and `read_facts` reads it again. It is a record that
+others read: no environment variables, and addresses in the command without what may be a secret.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -18,6 +20,11 @@ from typing import Any
 
 import psutil
 
+from cineray.errors import CinerayError, PlaceMissing, UsageError
+from cineray.storage import join_uri, read_object
+
+LIMIT_BYTES = 64 << 20
+"""Of a record; a job with all its fields takes some kilobytes."""
 PACKAGES = ("cineray", "torch", "torchcodec", "av", "ray", "pylance", "numpy", "pyarrow", "safetensors", "wandb")
 
 _SECRET = re.compile(r"(?i)^((?:--?)?(?:[\w.-]*[._-])?(?:apikey|key|token|secret|password))(=.*)?$")
@@ -34,6 +41,22 @@ def software() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def read_facts(uri: str, kind: str, form: int) -> dict[str, Any]:
+    """What `<kind>.json` says of the folder of a run or a sweep; refused where this code reads another format."""
+    try:
+        facts: dict[str, Any] = json.loads(read_object(join_uri(uri, f"{kind}.json"), limit_bytes=LIMIT_BYTES))
+    except PlaceMissing:
+        raise UsageError(f"there is no {kind} at {uri}: it has no {kind}.json; wanted the folder of a {kind}") from None
+    except ValueError as error:
+        raise CinerayError(f"{uri}/{kind}.json is damaged: {error}; restore it from a copy of the {kind}") from None
+    if facts.get("format") != form:
+        raise CinerayError(
+            f"the {kind} at {uri} has format {facts.get('format')}; this code reads {form}. "
+            f"Use the cineray that made it: {facts.get('software', {}).get('cineray', 'unknown')}"
+        )
+    return facts
 
 
 def commit_of(folder: str | Path) -> dict[str, Any] | None:

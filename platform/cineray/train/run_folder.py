@@ -23,16 +23,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cineray.config import Config, job_to_yaml
-from cineray.errors import CinerayError, PlaceMissing, UsageError
+from cineray.errors import CinerayError, UsageError
 from cineray.feed import DataJob, FeedSpec
 from cineray.plan import PlanIdentity, Recipe, explain_difference
 from cineray.storage import join_uri, list_objects, normalise_uri, object_exists, put_if_absent, put_object, read_object
 from cineray.train.append_log import AppendLog, open_log, read_logs
 from cineray.train.job_kinds import JOB_KINDS
-from cineray.train.run_facts import code_commit, command_line, machine, software
+from cineray.train.run_facts import LIMIT_BYTES, code_commit, command_line, machine, read_facts, software
 
 RUN_FORMAT = 1
-_LIMIT_BYTES = 64 << 20
 
 
 class RunSuperseded(CinerayError):
@@ -103,18 +102,7 @@ class RunFolder:
     def open(cls, uri: str) -> RunFolder:
         """The run that lies there."""
         uri = normalise_uri(uri)
-        try:
-            facts = json.loads(read_object(join_uri(uri, "run.json"), limit_bytes=_LIMIT_BYTES))
-        except PlaceMissing:
-            raise UsageError(f"there is no run at {uri}: it has no run.json; wanted the folder of a run") from None
-        except ValueError as error:
-            raise CinerayError(f"{uri}/run.json is damaged: {error}; restore it from a copy of the run") from None
-        if facts.get("format") != RUN_FORMAT:
-            raise CinerayError(
-                f"the run at {uri} has format {facts.get('format')}; this code reads {RUN_FORMAT}. "
-                f"Use the cineray that made it: {facts.get('software', {}).get('cineray', 'unknown')}"
-            )
-        return cls(uri, facts)
+        return cls(uri, read_facts(uri, "run", RUN_FORMAT))
 
     @property
     def run_id(self) -> str:
@@ -144,7 +132,7 @@ class RunFolder:
     def newest_job_text(self) -> str:
         """The job's YAML as its last start had it: what does not shape batches may have been set anew since."""
         for at in reversed(list(list_objects(self.folder("attempts")))):
-            told = json.loads(read_object(at.uri, limit_bytes=_LIMIT_BYTES))
+            told = json.loads(read_object(at.uri, limit_bytes=LIMIT_BYTES))
             if "job" in told:
                 return str(told["job"])
         return self.job_text()
@@ -171,7 +159,7 @@ class RunFolder:
 
     def attempts(self) -> list[dict[str, Any]]:
         """What each start of the run's processes said of itself, oldest first."""
-        found = [read_object(at.uri, limit_bytes=_LIMIT_BYTES) for at in list_objects(self.folder("attempts"))]
+        found = [read_object(at.uri, limit_bytes=LIMIT_BYTES) for at in list_objects(self.folder("attempts"))]
         return [json.loads(one) for one in found]
 
     def attempt_uri(self, number: int) -> str:
@@ -209,7 +197,7 @@ class RunFolder:
         """A journal of its own with the verdicts of now, for who looks at batches without a say in the run."""
         for found in list_objects(self.folder("journal/verdicts")):
             name = found.uri.rsplit("/", 1)[-1]
-            put_object(join_uri(folder, "verdicts", name), read_object(found.uri, limit_bytes=_LIMIT_BYTES))
+            put_object(join_uri(folder, "verdicts", name), read_object(found.uri, limit_bytes=LIMIT_BYTES))
         return folder
 
     def _recipe(self) -> Recipe:

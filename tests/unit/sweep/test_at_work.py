@@ -15,6 +15,7 @@ from cineray.evaluate import EvaluateConfig
 from cineray.sweep import FloatRange, JudgeConfig, ObjectiveSpec, Pbt, SweepFolder, SweepJob, TrialBudget
 from cineray.sweep.at_work import TrialAtWork
 from cineray.sweep.judging import definite
+from cineray.sweep.reporting import report_of
 from cineray.sweep.training import Ended, Judged, Training
 from cineray.sweep.trial_job import trial_job
 from cineray.train import RunFolder, run_local
@@ -87,6 +88,8 @@ def test_each_judgement_is_a_report_and_the_last_says_that_it_is_done(begun: Cal
     judged = [event for event in RunFolder.open(trial.run_uri()).events() if event["event"] == "validated"]
     assert [one["validation/headline"] for one in told] == [one["metrics"]["validation/headline"] for one in judged]
     assert trial.reports() == [{name: value for name, value in one.items() if name != "done"} for one in told]
+    late = report_of(trial, step=4, metrics=judged[0]["metrics"], wall_seconds=1.0)
+    assert (late["clips"], late["frames"]) == (16, 64), "however far the run has come since"
     ended = trial.ended()
     assert ended is not None
     assert (ended["state"], ended["why"]) == ("done", "")

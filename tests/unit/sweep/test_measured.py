@@ -52,10 +52,14 @@ def test_money_for_a_million_clips_follows_from_the_pace() -> None:
     assert found["cost_per_million_clips"]["value"] == pytest.approx(3.6 / 3600 * 2.0 / 8 * 1e6)
 
 
-def test_steps_of_the_warm_up_do_not_count() -> None:
-    rows = [row(step, 100.0 if step < 3 else 1.0) for step in range(13)]
-    assert figures([after_warmup(list(reversed(rows)), 3)])["clips_per_s"]["value"] == pytest.approx(8.0)
-    assert figures([after_warmup(rows, 50)]) == {}
+def test_steps_that_began_in_the_warm_up_do_not_count() -> None:
+    """Of three slow ones of 5 s the last begins in the 11th second; the first that counts begins in the 16th."""
+    rows = [row(step, 5.0 if step < 3 else 1.0) for step in range(13)]
+    kept = after_warmup(list(reversed(rows)), 12.0)
+    assert [one["step"] for one in kept] == list(range(3, 13))
+    assert figures([kept])["clips_per_s"]["value"] == pytest.approx(8.0)
+    assert len(after_warmup(rows, 0.0)) == 13
+    assert figures([after_warmup(rows, 50.0)]) == {}
 
 
 def test_an_interval_covers_the_true_rate_as_often_as_it_says() -> None:
