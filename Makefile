@@ -10,7 +10,7 @@ IN_TURN := ray
 # torch, and what torch alone asks for in versions of its own
 CHOSEN_BY_MACHINE := torch|torchcodec|setuptools|wheel|triton|nvidia-.*|cuda-.*|sympy|mpmath|networkx|jinja2|markupsafe|filelock|typing_extensions
 
-.PHONY: help setup demo check test lock clean
+.PHONY: help setup demo check test faults lock clean
 .DEFAULT_GOAL := help
 
 help: ## say what can be made
@@ -40,6 +40,12 @@ test: check ## make check, then all tests
 	@$(PYTHON) platform/setup_env.py --browser
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --reruns $(TRIES) -rfER -m "not ($(IN_TURN))" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest --reruns $(TRIES) -rfER -m "$(IN_TURN)" $(PYTEST_ARGS)
+
+# One at a time, for they measure seconds. `make faults FAULTS=tests/faults/test_feed_kill.py` runs a piece and writes no page.
+FAULTS ?= tests/faults
+faults: setup ## do harm to it on purpose, print what it cost, and write cluster/FAULTS.md
+	CINERAY_FAULTS=1 CINERAY_FAULTS_TABLE=$(if $(filter tests/faults,$(FAULTS)),cluster/FAULTS.md) \
+		$(BIN)/python -m pytest --reruns $(TRIES) -rfER $(PYTEST_ARGS) $(FAULTS)
 
 lock: setup ## print what is installed, for platform/constraints.txt
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -viE "^($(CHOSEN_BY_MACHINE))=="

@@ -150,10 +150,16 @@ class FaultyProxy:
     503          an answer of this status      truncate   half of the body, then the end of the connection
     reset        a TCP reset before an answer  cut        half of the body, then a TCP reset
     stall        nothing at all                drip       the body, byte by byte, for ever too slowly
+    slow         the whole answer, a fifth of a second later
+
+    `weather` says instead for every request of any kind, by its method and path, which fault it meets, if any.
     """
 
     upstream: str
     faults: list[str] = field(default_factory=list)
+    weather: Callable[[str, str], str] | None = None
+    met: list[str] = field(default_factory=list)
+    """The faults that requests met."""
     lose_answers_to_puts: int = 0
     """How many PUTs are passed on and then answered with a reset."""
     seen: list[str] = field(default_factory=list)
@@ -164,12 +170,18 @@ class FaultyProxy:
         self.seen.append(request.command)
         ranged = request.command == "GET" and request.headers.get("Range") is not None
         fault = self.faults.pop(0) if ranged and self.faults else ""
+        if self.weather is not None:
+            fault = self.weather(request.command, request.path)
+        self.met += [fault] * bool(fault)
         if fault == "reset":
             return _reset(request)
         if fault == "stall":
             self.over.wait(20)
             return _reset(request)
+        if fault == "slow":
+            self.over.wait(0.2)
         if fault.isdecimal():
+            request.rfile.read(int(request.headers.get("Content-Length") or 0))
             return _reply(request, int(fault), {"Retry-After": "0"}, b"")
         return self._pass_on(request, fault)
 

@@ -7,7 +7,6 @@ has none. The placeholders of the file are replaced by what the fake cloud has.
 from __future__ import annotations
 
 import copy
-import json
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
+from cineray.testing.aws_account import REGION, filled_in, instances, open_to_the_world, prepared_account
+
 AWS = Path(__file__).resolve().parents[2] / "cluster" / "vm" / "aws.yaml"
-REGION = "eu-central-1"
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
@@ -53,7 +53,8 @@ def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cloud]:
     forget_clients()
     urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"").close()  # its state is the process's
     ec2, iam = boto3.client("ec2", region_name=REGION), boto3.client("iam", region_name=REGION)
-    yield Cloud(ec2, filled_in(yaml.safe_load(AWS.read_text()), ec2, iam))
+    mine = prepared_account(ec2, iam, AWS.parent / "policies", network="10.0.0.0/16", subnet="10.0.0.0/20")
+    yield Cloud(ec2, filled_in(yaml.safe_load(AWS.read_text()), mine))
     forget_clients()
     server.stop()
 
@@ -66,21 +67,6 @@ def forget_clients() -> None:
     utils.client_cache.cache_clear()
 
 
-def filled_in(config: dict[str, Any], ec2: Any, iam: Any) -> dict[str, Any]:
-    """The placeholders replaced by a network, an image and profiles that exist."""
-    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/20", AvailabilityZone=f"{REGION}a")["Subnet"]["SubnetId"]
-    group = ec2.create_security_group(GroupName="mine", Description="ways in", VpcId=vpc)["GroupId"]
-    ways = json.loads((AWS.parent / "policies" / "aws-ingress.json").read_text().replace("sg-00000000000000000", group))
-    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=ways)
-    image = ec2.describe_images()["Images"][0]["ImageId"]
-    for name in ("cineray-head", "cineray-worker"):
-        iam.create_instance_profile(InstanceProfileName=name)
-    for one in config["available_node_types"].values():
-        one["node_config"] |= {"ImageId": image, "SubnetIds": [subnet], "SecurityGroupIds": [group]}
-    return config
-
-
 def started(config: dict[str, Any]) -> dict[str, Any]:
     """What `ray up` makes of a file before it starts machines: networks, groups, keys and rights are there then."""
     from ray.autoscaler._private.aws.config import bootstrap_aws
@@ -90,16 +76,6 @@ def started(config: dict[str, Any]) -> dict[str, Any]:
     validate_config(told)
     made: dict[str, Any] = bootstrap_aws(told)
     return made
-
-
-def open_to_the_world(ec2: Any) -> list[tuple[str, int]]:
-    """Groups with a way in for everybody; those that AWS makes for each network have none."""
-    return [
-        (group["GroupName"], rule.get("FromPort", -1))
-        for group in ec2.describe_security_groups()["SecurityGroups"]
-        for rule in group["IpPermissions"]
-        if any(one["CidrIp"] == "0.0.0.0/0" for one in rule.get("IpRanges", []))
-    ]
 
 
 def test_nothing_is_opened_to_the_world_and_nobody_gets_all_rights(cloud: Cloud) -> None:
@@ -140,8 +116,7 @@ def test_machines_come_as_the_file_says_and_all_go_again(cloud: Cloud) -> None:
     for one in there.values():
         assert one["MetadataOptions"]["HttpTokens"] == "required"
         assert not one.get("PublicIpAddress") or made["provider"]["use_internal_ips"]
-        tags = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
-        assert tags["ray-cluster-name"] == "cineray", "what the head's rights to end machines hang on"
+        assert one["tags"]["ray-cluster-name"] == "cineray", "what the head's rights to end machines hang on"
         disks = [disk["Ebs"]["VolumeId"] for disk in one["BlockDeviceMappings"]]
         assert all(disk["Encrypted"] for disk in cloud.ec2.describe_volumes(VolumeIds=disks)["Volumes"])
     provider.terminate_nodes(provider.non_terminated_nodes({}))
@@ -150,9 +125,4 @@ def test_machines_come_as_the_file_says_and_all_go_again(cloud: Cloud) -> None:
 
 def machines(ec2: Any) -> dict[str, dict[str, Any]]:
     """Machines that run, by their type's name."""
-    found = [one for group in ec2.describe_instances()["Reservations"] for one in group["Instances"]]
-    return {
-        {tag["Key"]: tag["Value"] for tag in one["Tags"]}["ray-user-node-type"]: one
-        for one in found
-        if one["State"]["Name"] == "running"
-    }
+    return {one["tags"]["ray-user-node-type"]: one for one in instances(ec2, "running")}

@@ -397,6 +397,11 @@ BROKEN_MACHINES: dict[str, tuple[Change, str]] = {
     ),
     "never idle": (lambda t: t.update(idle_timeout_minutes=120), "at most 10"),
     "kept": (lambda t: t["provider"].pop("cache_stopped_nodes"), "ended machines stay"),
+    "set up by Ray": (lambda t: t.pop("setup_commands"), "Ray's own would run"),
+    "docker at once": (
+        lambda t: t["initialization_commands"].append("sudo usermod -aG docker $USER"),
+        "docker would refuse the user",
+    ),
     "deaf": (lambda t: t["worker_start_ray_commands"].pop(), "nothing listens for spot notices"),
     "spot trainers": (lambda t: node(t).update(InstanceMarketOptions={"MarketType": "spot"}), "without a loss"),
 }

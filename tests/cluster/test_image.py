@@ -93,7 +93,7 @@ def test_a_failing_look_ends_the_smoke_command_with_what_was_printed(tmp_path: P
 def test_the_image_has_two_targets_that_end_as_the_same_user_that_is_no_root() -> None:
     stages = dict(re.findall(r"^FROM \S+ AS (\w+)\n((?:(?!^FROM ).*\n)*)", DOCKERFILE, flags=re.M))
     assert set(stages) == {"wheel", "common", "cpu", "cuda"}
-    assert [re.findall(r"^USER (.*)$", stages[name], flags=re.M) for name in ("cpu", "cuda")] == [["10001:10001"]] * 2
+    assert [re.findall(r"^USER (.*)$", stages[name], flags=re.M) for name in ("cpu", "cuda")] == [["1000:1000"]] * 2
 
 
 def test_what_the_image_copies_exists_and_travels_to_the_builder() -> None:

@@ -60,7 +60,7 @@ def test_a_killed_node_is_back_and_its_page_answers_without_a_token(tmp_path: Pa
 
 
 def keeper(log: Path) -> psutil.Process:
-    return psutil.Process(int(log.with_name(f"{log.name}.pid").read_text()))
+    return psutil.Process(int(log.with_name(f"{log.name}.pid").read_text().split()[0]))
 
 
 def raylet_under(process: psutil.Process) -> psutil.Process:

@@ -134,6 +134,24 @@ def training(lake: Path, run: Path, head: RayHead) -> list[str]:
     return [sys.executable, "-m", "cineray", "train", job, "--run", str(run), "--address", head.address, *told]
 
 
+INGEST_AGAIN = 'for n in $(seq 1000); do "$@" --lake "$LAKE-$n"; done'
+"""An ingest ends, and its figures with it, sooner than all tests have looked at them."""
+
+
+def ingesting(folder: Path, head: RayHead) -> list[str]:
+    """The demo's videos under many names, and a tenth that are none, into one new lake after the other."""
+    source, originals = folder / "many", sorted((folder / "demo" / "videos").glob("*/*.mp4"))
+    source.mkdir()
+    for number in range(20_000):
+        path = source / f"{number:05d}.mp4"
+        if number % 10:
+            path.hardlink_to(originals[number % len(originals)])
+        else:
+            path.write_bytes(b"" if number % 20 else b"no video\n" * 100)
+    told = [str(source), "--engine", "ray", "--address", head.address, "--workers", "1"]
+    return ["sh", "-c", INGEST_AGAIN, "sh", sys.executable, "-m", "cineray", "ingest", *told]
+
+
 def scraping(head: RayHead, folder: Path, port: int) -> list[str]:
     """The project's own config, with this head's address and token, and less patience."""
     assert CONFIG.count("http://127.0.0.1:8265/") == 1
@@ -189,15 +207,23 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
         return told
 
     with (
-        RayHead(cpus=3) as head,
+        RayHead(cpus=4) as head,
         running(scraping(head, folder, port), folder / "prometheus.txt"),
         running([sys.executable, "-c", AS_ON_A_GPU], folder / "gpu.txt", head.environment),
+        running(
+            ingesting(folder, head), folder / "ingest.txt", {**head.environment, "LAKE": str(folder / "many-lake")}
+        ),
         running(
             training(folder / "demo" / "lake", folder / "run", head), folder / "train.txt", head.environment
         ) as run,
     ):
         deadline = time.monotonic() + PATIENCE_SECONDS
-        wanted = ["ray_cineray_train_validation_headline", "cineray:clips:rate", "ray_data_num_tasks_finished"]
+        wanted = [
+            "ray_cineray_train_validation_headline",
+            "cineray:clips:rate",
+            "ray_data_num_tasks_finished",
+            "cineray:rejected:fraction",
+        ]
         while time.monotonic() < deadline:
             time.sleep(1)
             assert run.poll() is None, (folder / "train.txt").read_text()[-3000:]
@@ -284,9 +310,9 @@ def test_top_shows_the_same_on_a_terminal_and_to_programs(observed: Observed) ->
     assert 0 < run["goodput"] <= 1
     assert run["goodput"] == pytest.approx(run["seconds"]["productive"] / sum(run["seconds"].values()))
     assert 0 <= run["step_age_s"] < 60
-    assert (facts["nodes"], facts["cores"], facts["silent"]) == (1, 3.0, [])
-    assert facts["dollars_per_hour"] == pytest.approx(0.12)
-    for shown in (run["run"], "as-on-a-gpu", "3 in use", "$0.12 an hour", "40%"):
+    assert (facts["nodes"], facts["cores"], facts["silent"]) == (1, 4.0, [])
+    assert facts["dollars_per_hour"] == pytest.approx(0.16)
+    for shown in (run["run"], "as-on-a-gpu", "of 4 in use", "$0.16 an hour", "40%"):
         assert shown in looks["--table"]
 
 
@@ -307,3 +333,16 @@ def test_the_ports_of_the_figures_tell_no_secret(observed: Observed) -> None:
             text = found.read().decode()
         assert len(text) > 1000
         assert observed.head.token not in text
+
+
+@pytest.mark.ray
+@pytest.mark.network
+@pytest.mark.slow
+def test_the_rejects_of_an_ingest_are_told_with_their_reasons_as_they_come(ask: Ask) -> None:
+    (share,) = answered(ask, "cineray:rejected:fraction")
+    assert float(share["value"][1]) == pytest.approx(0.1, abs=0.02), "a tenth, but for chunks of 128"
+    counted = {
+        one["metric"]["reason"]: float(one["value"][1]) for one in answered(ask, "ray_cineray_ingest_rejects_total")
+    }
+    assert counted.keys() == {"empty", "not_video"}
+    assert counted["empty"] == pytest.approx(counted["not_video"], abs=counted["empty"] / 3)

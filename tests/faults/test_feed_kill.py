@@ -25,6 +25,7 @@ from cineray.ingest import EngineConfig, IngestConfig, ingest
 from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
 from cineray.records import Batch
 from cineray.testing import make_shapes
+from cineray.testing.fault_table import Fault
 
 ray = pytest.importorskip("ray")
 from cineray.feed.ray_feed import RayFeed, RayOptions  # noqa: E402
@@ -105,24 +106,33 @@ def kill_one(root: psutil.Process, killed: list[int], within_seconds: float = 20
 
 
 @pytest.mark.ray
-def test_decode_workers_that_are_killed_at_work_cost_no_batch(spec: FeedSpec, expected: list[str]) -> None:
+@pytest.mark.fault(cause="decode workers are killed at work", happens="their tasks run again in other workers")
+def test_decode_workers_that_are_killed_at_work_cost_no_batch(
+    spec: FeedSpec, expected: list[str], fault: Fault
+) -> None:
     killed: list[int] = []
     with connected(num_cpus=2, object_store_memory=160_000_000):
         # A small window, so that there is work left to be killed at.
         options = RayOptions(spec=spec, task_seconds=0, ahead_bytes=6 * 2 * 3 * 8 * 48 * 48 * 3)
 
         def at_step(step: int) -> None:
+            fault.beat()
             if step in (9, 15, 21):
                 kill_one(psutil.Process(), killed)
+                fault.strikes()
+            if step in (14, 20, 30):
+                fault.over()
 
         found = of_both_ranks(options, at_step)
     assert len(killed) >= 2, "workers were killed while they decoded"
+    fault.same("batches", found=found, expected=expected)
     assert found == expected
 
 
 @pytest.mark.ray
+@pytest.mark.fault(cause="a decode node is killed", happens="its tasks run again on the other one")
 def test_a_decode_node_that_is_killed_costs_no_batch(
-    spec: FeedSpec, expected: list[str], monkeypatch: pytest.MonkeyPatch
+    spec: FeedSpec, expected: list[str], monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     from ray.cluster_utils import Cluster
 
@@ -137,13 +147,17 @@ def test_a_decode_node_that_is_killed_costs_no_batch(
 
             def at_step(step: int) -> None:
                 time.sleep(0.05)
+                fault.beat()
                 if step >= 11 and not done:
                     cluster.remove_node(nodes[1], allow_graceful=False)
+                    fault.strikes()
                     done.append(step)
 
             options = RayOptions(spec=spec, decode_label=label, task_seconds=0, ahead_bytes=8 * 2 * 3 * 8 * 48 * 48 * 3)
             found = of_both_ranks(options, at_step)
+            fault.over()
             alive = [node for node in ray.nodes() if node["Alive"]]
+        fault.same("batches", found=found, expected=expected)
         assert (len(done), len(alive)) == (1, 2), "the head and one decode node are left"
         assert found == expected
     finally:
@@ -166,8 +180,11 @@ def deadly_workers() -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.fault(
+    cause="a clip crashes every decoder that opens it", happens="another stands in for it, in each run that follows too"
+)
 def test_a_clip_that_kills_decoders_is_replaced_and_stays_replaced(
-    spec: FeedSpec, expected: list[str], tmp_path: Path
+    spec: FeedSpec, expected: list[str], tmp_path: Path, fault: Fault
 ) -> None:
     import dataclasses
 
@@ -179,11 +196,15 @@ def test_a_clip_that_kills_decoders_is_replaced_and_stays_replaced(
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
     runtime_env = {"env_vars": told, "worker_process_setup_hook": deadly_workers}
     with connected(num_cpus=2, object_store_memory=160_000_000, runtime_env=runtime_env):
+        of_both_ranks(RayOptions(spec=own), lambda _: None, range(3))  # so that workers are there
+        began = time.monotonic()
         found = of_both_ranks(RayOptions(spec=own), lambda _: None, steps)
-
-        again_on_ray = of_both_ranks(RayOptions(spec=own), lambda _: None, steps)  # with workers that were there before
+        took, began = time.monotonic() - began, time.monotonic()
+        again_on_ray = of_both_ranks(RayOptions(spec=own), lambda _: None, steps)
+        fault.lost(took, than=time.monotonic() - began)
 
     assert again_on_ray == found
+    fault.same("batches", found=again_on_ray, expected=found)
     wrong = [step for step, a, b in zip(steps, found, expected, strict=False) if a != b]
     assert wrong == [8]
     again = list(local_batches(own, steps))
@@ -213,7 +234,10 @@ def at_work(process: psutil.Process) -> bool:
 
 
 @pytest.mark.ray
-def test_a_driver_that_is_killed_leaves_nothing_and_the_next_one_goes_on(spec: FeedSpec, expected: list[str]) -> None:
+@pytest.mark.fault(cause="the driver of a feed is killed", happens="its Ray ends with it; the next one goes on")
+def test_a_driver_that_is_killed_leaves_nothing_and_the_next_one_goes_on(
+    spec: FeedSpec, expected: list[str], fault: Fault
+) -> None:
     seen: dict[int, str] = {}
     kills, left = [14], []  # type: ignore[var-annotated]
     while len(seen) < len(STEPS):
@@ -224,20 +248,27 @@ def test_a_driver_that_is_killed_leaves_nothing_and_the_next_one_goes_on(spec: F
         for line in driver.stdout:
             step, digest = line.split()
             seen[int(step)] = digest
+            if not kills and not fault.seconds:
+                fault.over()
             if kills and int(step) >= kills[0]:
                 kills.pop()
                 left = [c for c in psutil.Process(driver.pid).children(recursive=True) if at_work(c)]
                 driver.kill()
+                fault.strikes()
                 break
         driver.stdout.close()
         driver.wait(timeout=60)
+    fault.same("batches", found=seen.values(), expected=expected)
     assert [seen[step] for step in STEPS] == expected
     _, alive = psutil.wait_procs(left, timeout=30)
     assert left
     assert not alive
 
 
-def test_a_torch_worker_that_is_killed_ends_the_loop_and_the_state_goes_on(spec: FeedSpec, expected: list[str]) -> None:
+@pytest.mark.fault(cause="a PyTorch data worker is killed", happens="the loop ends; its saved state goes on")
+def test_a_torch_worker_that_is_killed_ends_the_loop_and_the_state_goes_on(
+    spec: FeedSpec, expected: list[str], fault: Fault
+) -> None:
     loader = TorchFeed(spec, STEPS).loader(num_workers=2)
     seen: list[str] = []
     with pytest.raises(RuntimeError, match="DataLoader worker"):  # noqa: PT012 - the kill is part of the loop
@@ -249,6 +280,12 @@ def test_a_torch_worker_that_is_killed_ends_the_loop_and_the_state_goes_on(spec:
                 ]
                 youngest = max(workers, key=lambda process: process.create_time())
                 youngest.kill()
+                fault.strikes()
     resumed = TorchFeed(spec, STEPS).loader(num_workers=1)
     resumed.load_state_dict(loader.state_dict())
-    assert seen + [batch_digest([from_torch(batch)]) for batch in resumed] == expected
+    for batch in resumed:
+        if not fault.seconds:
+            fault.over()
+        seen.append(batch_digest([from_torch(batch)]))
+    fault.same("batches", found=seen, expected=expected)
+    assert seen == expected

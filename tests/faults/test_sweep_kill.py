@@ -37,6 +37,7 @@ from cineray.sweep import (
     TrialBudget,
 )
 from cineray.testing import make_shapes
+from cineray.testing.fault_table import Fault
 from cineray.train import OptimiserConfig, RunFolder, TrainJob, ValidationConfig
 from cineray.train.checkpoint_manifest import steps_in
 from cineray.train.ledger import read_all_rows
@@ -108,7 +109,7 @@ def sweep_job(lake: str, *rates: float, steps: int, **told: Any) -> SweepJob:
         "judge": JudgeConfig(times=3),
         "retry_seconds": 0,
         "search": SearchConfig(kind="grid"),
-        "finalists": FinalistsConfig(most=1, seconds=1, warmup_steps=1, repeats=1),
+        "finalists": FinalistsConfig(most=1, seconds=1, warmup_seconds=0.2, repeats=1),
     }
     return SweepJob(**(values | told))
 
@@ -147,8 +148,12 @@ def reports(folder: Path, number: int) -> list[dict[str, Any]]:
     return sweep.trial(number).reports() if len(sweep.trials()) > number else []
 
 
+@pytest.mark.fault(
+    cause="a trial of a sweep is killed, and then the sweep's driver",
+    happens="the trial is tried again; the next driver goes on with it, and Ray keeps nothing of the first",
+)
 def test_a_killed_trial_is_tried_again_and_a_killed_driver_gone_on_with(
-    cluster: str, lake: str, tmp_path: Path
+    cluster: str, lake: str, tmp_path: Path, fault: Fault
 ) -> None:
     folder, job = tmp_path / "sweep", tmp_path / "job.yaml"
     job.write_text(job_to_yaml(sweep_job(lake, 1e-3, 2e-3, steps=150), SWEEP_KINDS))
@@ -156,15 +161,20 @@ def test_a_killed_trial_is_tried_again_and_a_killed_driver_gone_on_with(
     until(lambda: (folder / "sweep.json").exists() and reports(folder, 0), "the first judgement of trial 0")
 
     (pid,) = trial_actors()
+    fault.strikes()
     os.kill(pid, signal.SIGKILL)
     (retry,) = until(lambda: events(folder, "retry"), "another try of trial 0")
     assert retry["trial"] == 0
     until(lambda: [pid] != trial_actors() and trial_actors(), "its actor")
+    fault.over()
+    fault.strikes()
     os.killpg(driver.pid, signal.SIGKILL)
     driver.communicate(timeout=LONG)
     until(nothing_is_held, "Ray to free what the killed driver's trials held")
 
     driver = start(str(folder), folder, cluster)
+    until(trial_actors, "the trial's next actor")
+    fault.over()
     out, err = driver.communicate(timeout=LONG)
     assert driver.returncode == 0, err[-5000:]
     result = json.loads(out)
@@ -182,11 +192,18 @@ def test_a_killed_trial_is_tried_again_and_a_killed_driver_gone_on_with(
     assert len(run.attempts()) >= 2
     rows = list(read_all_rows(run.folder("ledger")))
     assert {row["step"] for row in rows} == set(range(150))
+    fault.same("steps", found={row["step"] for row in rows}, expected=range(150))
     redone = len(rows) - 150
     assert redone < 150, "it went on from a checkpoint, and not from the beginning"
 
 
-def test_a_trial_that_is_ended_early_leaves_nothing_behind(cluster: str, lake: str, tmp_path: Path) -> None:
+@pytest.mark.fault(
+    cause="a trial of a sweep is ended early, in the middle of its training",
+    happens="it saves and ends in order; Ray has all of its cores again",
+)
+def test_a_trial_that_is_ended_early_leaves_nothing_behind(
+    cluster: str, lake: str, tmp_path: Path, fault: Fault
+) -> None:
     from cineray.sweep.ray_sweep import run_sweep
 
     job = sweep_job(
@@ -197,8 +214,11 @@ def test_a_trial_that_is_ended_early_leaves_nothing_behind(cluster: str, lake: s
     assert (trial["state"], result["best"]) == ("data-bound", None)
     assert "which is more than data_bound.share=0%" in trial["why"]
     assert result["leaks"] == {"placement_groups": 0, "actors": 0, "store_bytes": 0}
-    until(nothing_is_held, "its cores")
+    with fault.hit():
+        until(nothing_is_held, "its cores")
     run = RunFolder.open(str(tmp_path / "sweep" / trial["run"]))
     assert [event["reason"] for event in run.events() if event["event"] == "end"] == ["interrupted"], "in order"
-    assert max(row["step"] for row in read_all_rows(run.folder("ledger"))) < 20_000
+    steps = [row["step"] for row in read_all_rows(run.folder("ledger"))]
+    fault.same("steps", found=steps, expected=range(max(steps) + 1))
+    assert max(steps) < 20_000
     assert 1 <= len(steps_in(run.folder("checkpoints"))) <= 4, "it saved, and on the way tidied up after itself"

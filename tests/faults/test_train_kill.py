@@ -26,6 +26,7 @@ from cineray.ingest import EngineConfig, IngestConfig, ingest
 from cineray.models.configs import StDiTConfig
 from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
 from cineray.testing import make_shapes
+from cineray.testing.fault_table import Fault
 from cineray.train.config import (
     CheckpointConfig,
     LimitsConfig,
@@ -97,6 +98,19 @@ class Place:
             for slot, digest in json.loads(path.read_text()).items():
                 slots.setdefault(int(slot), set()).add(digest)
         return found
+
+    def seconds_until_held(self, step: int, *, after: float, rank: int | None = None) -> float:
+        """From a moment until this step, or a later one, was held again."""
+        times = [
+            int(path.stem.split("-")[2]) / 1e9
+            for path in (self.folder / "seen").iterdir()
+            if int(path.name.split("-")[0]) >= step and rank in (None, int(path.name.split("-")[1]))
+        ]
+        return min(time for time in times if time > after) - after
+
+    def struck_at(self, trouble: str) -> float:
+        """When it happened, by the file system's clock."""
+        return (self.folder / f"{trouble}.happened").stat().st_ctime
 
     def rows(self) -> list[dict[str, Any]]:
         return last_of_each_step(read_all_rows(self.run.folder("ledger")))
@@ -183,13 +197,19 @@ def job_of(lake: str, **told: Any) -> TrainJob:
     return TrainJob(**(values | told))
 
 
-def as_planned(place: Place, steps: int = STEPS) -> None:
+def as_planned(place: Place, steps: int = STEPS, *, fault: Fault | None = None) -> None:
     """What any worker held of a step, in any attempt, is what the plain loop makes of it; and all of it was held."""
     spec = place.run.spec()
     planned = {
         batch.step: {slot: {slot_digest(batch, slot).hex()} for slot in range(5)}
         for batch in local_batches(spec, range(steps))
     }
+    if fault is not None:
+        found, expected = (
+            [(step, slot, *held) for step, slots in all_.items() for slot, held in slots.items()]
+            for all_ in (place.seen(), planned)
+        )
+        fault.same("clips", found=found, expected=expected)
     assert place.seen() == planned
 
 
@@ -208,26 +228,41 @@ def undisturbed(lake: str, cluster: Cluster, tmp_path_factory: pytest.TempPathFa
     return place.losses()
 
 
+@pytest.mark.fault(
+    cause="training workers are killed, twice, and then a machine with one",
+    happens="all start again at the last checkpoint, the third time on another machine",
+)
 def test_workers_and_a_machine_that_are_killed_change_no_batch_and_no_loss(
-    cluster: Cluster, trainers: Callable[[], Any], place: Callable[..., Place], undisturbed: list[float]
+    cluster: Cluster, trainers: Callable[[], Any], place: Callable[..., Place], undisturbed: list[float], fault: Fault
 ) -> None:
     nodes = {node.node_id: node for node in (trainers(), trainers(), trainers())}
     here = place(checkpoint=CheckpointConfig(every_steps=5))  # perhaps killed in the middle of one
     here.lay("6-1.kill", "11-0.kill", "17-1.hold")
     driver = here.start()
     until(lambda: here.happened("17-1.hold"), "step 17")
+    removed_at = time.time()
     cluster.remove_node(nodes[(here.folder / "rank-1").read_text()], allow_graceful=False)
     told = json.loads(ended(driver))
 
     assert here.worlds() == [2, 2, 2, 2]
     assert (told["step"], told["attempts"]) == (STEPS, 4)
-    as_planned(here)
+    as_planned(here, fault=fault)
+    for step, rank, struck_at in (
+        (6, 1, here.struck_at("6-1.kill")),
+        (11, 0, here.struck_at("11-0.kill")),
+        (17, 1, removed_at),
+    ):
+        fault.lost(here.seconds_until_held(step, after=struck_at, rank=rank))
     assert here.losses() == undisturbed
 
 
 # Before any driver is killed: what a killed one asked of Ray's autoscaler stands for minutes, and elastic runs wait.
+@pytest.mark.fault(
+    cause="a training machine is announced to go, and goes",
+    happens="a checkpoint is saved before; one worker goes on alone, until a new machine is taken in",
+)
 def test_a_machine_that_is_announced_to_go_is_left_with_a_checkpoint_and_a_new_one_is_taken_in(
-    cluster: Cluster, trainers: Callable[[], Any], place: Callable[..., Place], undisturbed: list[float]
+    cluster: Cluster, trainers: Callable[[], Any], place: Callable[..., Place], undisturbed: list[float], fault: Fault
 ) -> None:
     nodes = {node.node_id: node for node in (trainers(), trainers())}
     here = place(
@@ -241,6 +276,7 @@ def test_a_machine_that_is_announced_to_go_is_left_with_a_checkpoint_and_a_new_o
     drain(cluster, going)
     saved = until(lambda: [event for event in here.run.events() if event["event"] == "saved"], "a checkpoint")
     assert [event["step"] for event in saved] == [8]
+    removed_at = time.time()
     cluster.remove_node(nodes[going], allow_graceful=False)
     until((here.folder / "14-0.alone").exists, "step 14 of one worker alone")
     trainers()
@@ -249,7 +285,8 @@ def test_a_machine_that_is_announced_to_go_is_left_with_a_checkpoint_and_a_new_o
     assert told["step"] == STEPS
     assert here.worlds() == [2, 1, 2]
     assert [event["step"] for event in here.run.events() if event["event"] == "restored"] == [8, 8]
-    as_planned(here)
+    as_planned(here, fault=fault)
+    fault.lost(here.seconds_until_held(9, after=removed_at))
     assert here.losses() == pytest.approx(undisturbed, abs=1e-3)
 
 
@@ -264,18 +301,24 @@ def drain(cluster: Cluster, node_id: str) -> None:
     assert accepted, why
 
 
+@pytest.mark.fault(
+    cause="the driver of a training is killed, and then interrupted",
+    happens="the next one goes on at the last checkpoint; an interrupted one saves first",
+)
 def test_a_driver_that_is_killed_or_interrupted_is_started_again(
-    trainers: Callable[[], Any], place: Callable[..., Place], undisturbed: list[float]
+    trainers: Callable[[], Any], place: Callable[..., Place], undisturbed: list[float], fault: Fault
 ) -> None:
     _, _, here = trainers(), trainers(), place()
     here.lay("6-0.hold", "12-0.until_wish")
     killed = here.start()
     until(lambda: here.happened("6-0.hold"), "step 6")
+    killed_at = time.time()
     killed.kill()
     killed.communicate(timeout=LONG)
 
     interrupted = here.start()
     until(lambda: here.happened("12-0.until_wish"), "step 12")
+    interrupted_at = time.time()
     os.killpg(interrupted.pid, signal.SIGINT)  # as a terminal sends it: to all processes of the group
     said = ended(interrupted, code=130)
     assert "stopped by SIGINT after step 12; the checkpoint of step 13 is saved" in said
@@ -284,12 +327,18 @@ def test_a_driver_that_is_killed_or_interrupted_is_started_again(
     told = json.loads(ended(here.start()))
     assert (told["step"], told["attempts"]) == (STEPS, 3)
     assert [event["step"] for event in here.run.events() if event["event"] == "restored"] == [5, 13]
-    as_planned(here)
+    as_planned(here, fault=fault)
+    fault.lost(here.seconds_until_held(6, after=killed_at, rank=0))
+    fault.lost(here.seconds_until_held(13, after=interrupted_at))
     assert here.losses() == undisturbed
 
 
+@pytest.mark.fault(
+    cause="a rank hangs and another is killed; then no checkpoint can be written; then a loss is no number",
+    happens="each ends the run with what to do, for another try would meet it again; the run stays whole",
+)
 def test_what_another_try_would_meet_again_ends_a_run_and_leaves_it_whole(
-    trainers: Callable[[], Any], place: Callable[..., Place]
+    trainers: Callable[[], Any], place: Callable[..., Place], fault: Fault
 ) -> None:
     limits = LimitsConfig(failures_without_progress=1, no_step_seconds=100)
     _, _, here = trainers(), trainers(), place(limits=limits)
@@ -315,4 +364,6 @@ def test_what_another_try_would_meet_again_ends_a_run_and_leaves_it_whole(
     shown = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     for number, clip in enumerate(shown["clips"]):
         assert (f"slot {number}: clip {clip['clip_id']}" in said) == (number >= 2), "those of rank 1"
-    as_planned(here, steps=13)
+    as_planned(here, steps=13, fault=fault)
+    fault.lost(here.seconds_until_held(4, after=here.struck_at("3-1.hang"), rank=1))
+    fault.lost(here.seconds_until_held(8, after=here.struck_at("7-0.full")))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DECODE_LABEL = ("ray-subcluster", "decode")
 """Nodes that decode have it and nodes that train have not: only so does Ray Data leave the trainers' cores alone."""
 _MOST_DEAD = 3
+_OF_IDLE = "Terminated due to idle"
+"""So Ray says why a node is no more that the autoscaler has ended."""
 _BYTES = ("memory", "object_store_memory")
 
 
@@ -51,6 +53,7 @@ def facts_of(view: ClusterView, findings: list[Finding]) -> dict[str, Any]:
         "asked_of_autoscaler": [
             {"resources": dict(shape), "count": count} for shape, count in view.asked_of_autoscaler
         ],
+        "coming": list(view.coming),
     }
 
 
@@ -86,10 +89,13 @@ def _versions(view: ClusterView) -> Finding:
 
 
 def _nodes(view: ClusterView) -> Finding:
-    alive, dead = view.alive(), [node for node in view.nodes if not node.alive]
+    alive, ended = view.alive(), [node for node in view.nodes if not node.alive]
+    dead = [node for node in ended if not node.detail.startswith(_OF_IDLE)]
     total = view.total()
     sizes = ", ".join(f"{total[name]:g} {name}" for name in ("CPU", "GPU") if name in total)
     found = f"{len(alive)} alive with {sizes or 'no CPU'}"
+    if len(ended) > len(dead):
+        found += f", {len(ended) - len(dead)} given back when idle"
     if not dead:
         return Finding("nodes", "ok", found)
     told = "; ".join(f"{node.name}: {node.detail or 'no reason known'}" for node in dead[-_MOST_DEAD:])
@@ -128,7 +134,10 @@ def _waiting(view: ClusterView) -> list[Finding]:
         many = f"{one.count} x {one.what}" if one.count > 1 else one.what
         wants = plain({**one.resources, **one.labels})
         step = "add such a node, raise the pool's maximum, or ask for less" if one.never else ""
-        found.append(Finding("waiting", "broken" if one.never else "warning", f"{many} wants {wants}: {one.why}", step))
+        if one.never and view.coming:
+            step = f"the autoscaler is at it ({'; '.join(view.coming)}); if that is not such a node: {step}"
+        state = "broken" if one.never and not view.coming else "warning"
+        found.append(Finding("waiting", state, f"{many} wants {wants}: {one.why}", step))
     return found or [Finding("waiting", "ok", "nobody waits for a place")]
 
 
@@ -142,7 +151,11 @@ def _asked(view: ClusterView) -> Finding:
     if not short:
         return Finding("asked of the autoscaler", "ok", plain(asked) if asked else "nothing")
     there = {name: total.get(name, 0.0) for name in short}
-    step = "with autoscaling nodes are on the way, up to the pools' maximum; without, this is what would be used"
+    step = (
+        f"on their way: {'; '.join(view.coming)}"
+        if view.coming
+        else "no node is on its way: pools are full, or nothing scales them"
+    )
     return Finding("asked of the autoscaler", "warning", f"{plain(short)}; there are {plain(there)}", step)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import typer
 
-from cineray.cli.output import JSON, show, show_lines, visible, wants_json, words
+from cineray.cli.output import JSON, facts_table, show, show_lines, visible, wants_json, words
 from cineray.cli.submit import ADDRESS, show_to_its_end
 from cineray.errors import CinerayError
 
@@ -41,7 +43,8 @@ def jobs_status(submission_id: str = ID, address: str = ADDRESS, as_json: bool |
         facts |= {"verdict": result.get("verdict")} | ({"result": result} if wants_json(as_json) else {})
     elif job.message:
         facts["message"] = "\n".join(job.message.splitlines()[-_LINES_SHOWN:])  # Ray puts the end of the log there
-    show({name: value for name, value in facts.items() if value not in (None, "")}, as_json=as_json)
+    facts = {name: value for name, value in facts.items() if value not in (None, "")}
+    show(facts, as_json=as_json, table=[facts_table(for_people(facts))])
 
 
 @app.command("logs")
@@ -63,6 +66,16 @@ def jobs_logs(
         sys.stdout.write(visible(cluster.logs(job.submission_id).expandtabs(1)))
 
 
+def for_people(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """When it began, as one reads it; and how a job that cineray did not send was started, which else its run tells."""
+    shown = {name: value for name, value in facts.items() if value not in (None, "")}
+    if "started" in shown:
+        shown["started"] = f"{datetime.fromtimestamp(shown['started']).astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    if "command" in shown:
+        shown.pop("entrypoint", None)
+    return shown
+
+
 @app.command("stop")
 def jobs_stop(
     submission_id: str = ID,
@@ -81,7 +94,8 @@ def jobs_stop(
         cluster.stop(job.submission_id)
         words.print(f"{job.submission_id} was told to stop")
         job = wait_for_end(cluster, job.submission_id, seconds=wait, tell=words.print)
-    show(job_row(job, time.time()), as_json=as_json)
+    row = job_row(job, time.time())
+    show(row, as_json=as_json, table=[facts_table(for_people(row))])
     if wait and not job.has_ended:
         raise CinerayError(
             f"{job.submission_id} has not ended after {wait:.0f} s; the cluster kills it in the end. Look at "

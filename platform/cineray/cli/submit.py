@@ -19,12 +19,15 @@ from cineray.errors import UsageError
 if TYPE_CHECKING:
     from cineray.launch.clients import Cluster
     from cineray.launch.compose import Composed, Wish
+    from cineray.launch.decode_nodes import DecodePart
     from cineray.launch.sending import Sent
 
 ADDRESS: Any = typer.Option(
     ..., "--address", envvar="CINERAY_ADDRESS", help="The cluster's dashboard: http://HOST:8265."
 )
 _NAMES_SHOWN = 4
+_SHOWN_OF_RESULTS = ("version", "videos", "best", "report")
+"""Of ingests, sweeps and reports."""
 
 
 def submit_command(
@@ -42,6 +45,9 @@ def submit_command(
     only: list[str] = typer.Option([], metavar="PATH", help="Of the project only this folder or file travels; repeat."),
     code: str = typer.Option("here", help="The cineray to run: this one (here), the cluster's (cluster), or a wheel."),
     label: str = typer.Option("", help="Makes another submission of what is otherwise the same job."),
+    cluster: str = typer.Option("", metavar="WHERE", help="The cluster's description, which says where it decodes."),
+    cpus: float = typer.Option(0.0, min=0, help="Cores that COMMAND itself takes; with none it runs beside the head."),
+    gpus: float = typer.Option(0.0, min=0, help="GPUs that COMMAND itself takes: for evaluate, sample, bench."),
     python: str = typer.Option("python", help="What starts Python on the cluster."),
     other_python: bool = typer.Option(False, "--other-python", help="Accept another version of Python there."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be sent, and ask no cluster."),
@@ -64,31 +70,84 @@ def submit_command(
         environment=dict(map(parse_variable, env)),
         label=label,
         python=python,
+        cpus=cpus,
+        gpus=gpus,
     )
     refuse_secrets_typed(wish, address)
     composed = compose(wish, read_job)
     check_words(composed.submission.words)
     refuse_secrets_in(composed)
     tell_what_travels(composed)
-    facts = _facts(composed)
+    composed = placed_by_description(composed, cluster)
     if dry_run:
-        show({**facts, "status": "not sent"}, as_json=as_json)
+        tell_what_is_asked(composed)
+        _show({**_facts(composed), "status": "not sent"}, as_json=as_json)
         return
+    submit(composed, address, follow=follow, other_python=other_python, as_json=as_json)
+
+
+def submit(composed: Composed, address: str, *, follow: bool, other_python: bool, as_json: bool | None) -> None:
+    """Send it to the cluster at `address`, and tell or follow what becomes of it."""
     from cineray.launch.clients import check_versions, is_in_the_open, open_cluster
+    from cineray.launch.decode_nodes import decode_part_of
     from cineray.launch.sending import send
 
     cluster = open_cluster(address)
     if is_in_the_open(cluster.address):
         words.print(f"[yellow]{cluster.address} is not encrypted[/]: who listens has the token; use a tunnel or https")
     check_versions(cluster.versions(), other_python=other_python)
+    if composed.decodes:
+        composed = told_where(composed, decode_part_of(cluster))
     sent = send(cluster, composed.submission, composed.package)
     _tell_sent(sent, cluster)
-    facts |= {"submission_id": sent.submission_id, "attempt": sent.attempt, "how": sent.how, "address": cluster.address}
+    told = {"submission_id": sent.submission_id, "attempt": sent.attempt, "how": sent.how, "address": cluster.address}
+    facts = _facts(composed) | told
     if follow:
         show_to_its_end(cluster, sent.submission_id, facts, as_json=as_json)
         return
     facts["status"] = cluster.job(sent.submission_id).status
-    show(facts, as_json=as_json)
+    _show(facts, as_json=as_json)
+
+
+def _show(facts: Mapping[str, Any], *, as_json: bool | None) -> None:
+    """People are spared what there is none of."""
+    shown = {name: value for name, value in facts.items() if value not in (None, "", [], {})}
+    show(facts, as_json=as_json, table=[facts_table(shown)])
+
+
+def placed_by_description(composed: Composed, cluster: str) -> Composed:
+    """With the decoding nodes that the description `cluster` names, if there is one."""
+    if not cluster or not composed.decodes:
+        return composed
+    from cineray.launch.decode_nodes import described_part
+
+    return told_where(composed, described_part(cluster))
+
+
+def told_where(composed: Composed, part: DecodePart) -> Composed:
+    """On which nodes it decodes is said, and how to have it otherwise."""
+    if part.value:
+        words.print(
+            f"for the cluster: --set {plain(composed.decodes)}={plain(part.value)}, because {plain(part.why)}; for all "
+            f"nodes: --set {composed.decodes}=",
+            soft_wrap=True,
+        )
+    elif part.why:
+        words.print(
+            f"[yellow]decodes on all nodes[/]: {plain(part.why)}; to choose: --set {composed.decodes}=...",
+            soft_wrap=True,
+        )
+    return composed.on(part)
+
+
+def tell_what_is_asked(composed: Composed) -> None:
+    """What a dry run cannot know, because it asks no cluster."""
+    if composed.decodes:
+        words.print(
+            f"the cluster is asked when it is sent: {composed.decodes}, if it has nodes for decoding (or --cluster "
+            "names its description)",
+            soft_wrap=True,
+        )
 
 
 def check_words(told: tuple[str, ...]) -> None:
@@ -136,7 +195,7 @@ def _facts(composed: Composed) -> dict[str, Any]:
     submission, package = composed.submission, composed.package
     return {
         "submission_id": submission.id_of(1),
-        "command": " ".join(("cineray", *submission.words)),
+        "command": " ".join(("cineray", *submission.words, *(f"--set {one}" for one in submission.of_cluster))),
         "run": submission.run or None,
         "package_bytes": package.size_bytes,
         "package_files": len(package.files),
@@ -152,7 +211,8 @@ def _tell_sent(sent: Sent, cluster: Cluster) -> None:
         "finished": f"{sent.submission_id} has succeeded already; nothing was sent. Its label or content makes another",
     }[sent.how]
     if sent.before:
-        said += f", attempt {sent.attempt}: the one before it ended as {sent.before}, and this one goes on"
+        goes_on = "looks again at what lies there now" if sent.before == "SUCCEEDED" else "goes on"
+        said += f", attempt {sent.attempt}: the one before it ended as {sent.before}, and this one {goes_on}"
     words.print(said, soft_wrap=True)
     if sent.how != "finished":
         for verb in ("logs --follow", "status", "stop"):
@@ -173,7 +233,8 @@ def show_to_its_end(cluster: Cluster, submission_id: str, facts: Mapping[str, An
     code, result = exit_code(job), end.result() if job.status == "SUCCEEDED" else {}
     seconds = round((job.ended or time.time()) - job.started, 1) if job.started else None
     told = {**facts, "status": job.status, "exit_code": code, "seconds": seconds, "verdict": result.get("verdict")}
-    show({**told, "result": result}, as_json=as_json, table=[_end_table(told)])
+    told["result"] = result
+    show(told, as_json=as_json, table=[_end_table(told)])
     if code:
         if job.status == "FAILED" and job.exit_code is None:
             words.print(visible(job.message), markup=False, soft_wrap=True)  # it never came to print anything itself
@@ -182,7 +243,10 @@ def show_to_its_end(cluster: Cluster, submission_id: str, facts: Mapping[str, An
 
 def _end_table(told: Mapping[str, Any]) -> Table:
     names = ("submission_id", "run", "status", "exit_code", "seconds", "verdict")
-    return facts_table({name: told[name] for name in names if told.get(name) is not None})
+    shown = {name: told[name] for name in names if told.get(name) is not None}
+    result = told["result"]
+    shown |= {name: result[name] for name in _SHOWN_OF_RESULTS if isinstance(result.get(name), str | int)}
+    return facts_table(shown)
 
 
 @contextmanager

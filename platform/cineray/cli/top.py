@@ -23,7 +23,7 @@ _COLUMNS = ("run", "step", "loss", "clips/s", "waits", "goodput", "MFU", "decode
 
 
 def top_command(
-    address: str = typer.Argument(help="The cluster's dashboard: http://HOST:8265."),
+    address: str = typer.Argument(envvar="CINERAY_ADDRESS", help="The cluster's dashboard: http://HOST:8265."),
     every: float = typer.Option(2.0, min=0.2, help="Seconds between two looks."),
     once: bool = typer.Option(False, help="Look once and end; the default where no terminal is."),
     core_hour: float = typer.Option(0.0, min=0, help="The price of a core for an hour, for the cost."),

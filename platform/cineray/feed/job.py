@@ -6,12 +6,15 @@ fingerprint. A training job is a `DataJob` with a model.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from cineray.config import Config
 from cineray.plan import Recipe
+
+SUBCLUSTER = "ray-subcluster"
+"""The label that divides a cluster for Ray: machines that decode carry it, those that train do not."""
 
 
 class FeedConfig(Config):
@@ -37,6 +40,12 @@ class FeedConfig(Config):
     stores."""
     decode_subcluster: str = ""
     """For Ray: decode only on nodes that carry the label `ray-subcluster` with this value; empty: on any."""
+
+    @field_validator("decode_subcluster", mode="before")
+    @classmethod
+    def _empty(cls, value: Any) -> Any:
+        """`--set feed.decode_subcluster=`, as one types it, is YAML for null."""
+        return "" if value is None else value
 
 
 class DataJob(Config):

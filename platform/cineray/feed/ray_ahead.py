@@ -111,6 +111,17 @@ class AheadPolicy(BackpressurePolicy):  # type: ignore[misc]
         """Listed rows that nobody needs yet stay in the generator that lists them."""
         return 0 if op is self._lister and self._listed() >= self._most_listed() else None
 
+    def decoding_is_the_limit(self) -> bool:
+        """Whether every slot has a task, and there is not a row ready for each rank: more slots would help.
+
+        Not while a run begins and hands are still being filled, which is over once ranks have used what they hold.
+        """
+        at_work, slots = self._decoder.num_active_tasks(), self.slots()
+        ready = self.ahead() - at_work
+        taken = self._decoder.metrics.num_tasks_finished - ready
+        begins = taken <= 2 * self.bound.world * (self.bound.in_hand + 1)
+        return bool(slots > 0 and at_work >= slots and ready < self.bound.world and not begins)
+
     # ---- what is ahead -----------------------------------------------------------------------------------------------
 
     def ahead(self) -> int:
@@ -145,11 +156,18 @@ class AheadPolicy(BackpressurePolicy):  # type: ignore[misc]
         unspilled = int(_SPILL_SHARE * share / _RAY_DATA_SHARE) // self.bound.row_bytes - in_use
         return max(1, min(ahead, unspilled) - in_hand)
 
-    def most_at_work(self) -> int:
-        """One task per slot, and a quarter more that wait for one; where cores are left over, as many as were asked."""
+    def slots(self) -> int:
+        """How many tasks the nodes that decode have cores for."""
         cpus = self._resource_manager.get_global_limits().cpu
-        slots = int(cpus / self.bound.cpus_per_task) if math.isfinite(cpus) else 1 << 20
-        most = max(1, slots) + max(1, slots // 4)
+        return int(cpus / self.bound.cpus_per_task) if math.isfinite(cpus) else 1 << 20
+
+    def most_at_work(self) -> int:
+        """One task per slot, and while trainers wait a quarter more that wait for one; or as many as were asked.
+
+        Only then: to an autoscaler a task that waits is one that wants another node.
+        """
+        slots = max(1, self.slots())
+        most = slots + (max(1, slots // 4) if self.decoding_is_the_limit() else 0)
         return min(most, self.bound.workers) if self.bound.workers else most
 
     def _listed(self) -> int:

@@ -22,6 +22,7 @@ from typing import Any
 import ray
 import ray.data
 
+from cineray.feed import ray_scaling
 from cineray.feed.ray_ahead import Bound, install
 from cineray.feed.ray_options import RayOptions, ray_options
 from cineray.feed.ray_shard import RayShard
@@ -86,6 +87,7 @@ class RayFeed:
         )
         bound.check()
         install(context, bound)
+        ray_scaling.install(context)
         with ray.data.DataContext.current(context):
             # Listing needs no core; asking for none also keeps Ray Data from joining the two into one task.
             listed = ray.data.read_datasource(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cineray.errors import UsageError
-from cineray.feed.job import FeedConfig
+from cineray.feed.job import SUBCLUSTER, FeedConfig
 from cineray.feed.supply import FeedSpec
 
 
@@ -43,7 +43,7 @@ def ray_options(spec: FeedSpec, feed: FeedConfig) -> RayOptions:
     """What a job says of its feed, for Ray."""
     return RayOptions(
         spec=spec,
-        decode_label={"ray-subcluster": feed.decode_subcluster} if feed.decode_subcluster else None,
+        decode_label={SUBCLUSTER: feed.decode_subcluster} if feed.decode_subcluster else None,
         workers=feed.workers,
         cpus_per_task=feed.cpus_per_task,
         task_seconds=feed.task_seconds,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from cineray.feed.visits import make_batches, tasks_of
 from cineray.feed.wire import ARRAYS
 from cineray.records import Batch
 
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - read about, never written to by us
 TorchBatch = dict[str, Any]
 """A Batch's fields by name, the arrays as tensors."""
 
@@ -184,8 +186,20 @@ def _watched(loader: DataLoader[Any]) -> Iterator[list[TorchBatch]]:
             raise
         raise FeedStalled(
             f"no batch for {loader.timeout:g} s from {loader.num_workers} workers of a DataLoader; is the place of the "
-            "media slow, or a worker stuck? A restart goes on from here"
+            f"media slow, or a worker stuck? {_shared_memory()}A restart goes on from here"
         ) from error
+
+
+def _shared_memory() -> str:
+    """Workers hand batches on in it; one that finds it full says so to nobody, and waits for ever."""
+    try:
+        told = shutil.disk_usage(SHARED_MEMORY)
+    except OSError:
+        return ""
+    return (
+        f"Is there room for the batches that workers have ready: shared memory ({SHARED_MEMORY}) has "
+        f"{told.free / 1e6:,.1f} of {told.total / 1e6:,.1f} MB free (docker run --shm-size=... gives more)? "
+    )
 
 
 def _fork_server() -> BaseContext:

@@ -50,7 +50,11 @@ def run_on_ray(
     if not chunks:
         return
     with connected(engine.address):
+        from cineray.ingest.ray_metrics import IngestFigures
+
+        figures = IngestFigures(config.lake, max_reject_fraction=config.max_reject_fraction)
         for summary in _summaries(chunks, config, engine, journal.own):
+            figures.add(summary)
             on_progress(summary)
     storage.delete_object(folder, recursive=True)
 

@@ -15,6 +15,7 @@ import os
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -109,7 +110,8 @@ class Table:
     def latest(self) -> int:
         """The newest Lance version, 0 where there is no table yet."""
         try:
-            return int(_pylance().dataset(self.uri, storage_options=self._options).latest_version)
+            with _panics_told(self.uri):
+                return int(_pylance().dataset(self.uri, storage_options=self._options).latest_version)
         except ValueError as error:
             if "not found" in str(error):
                 return 0
@@ -118,7 +120,8 @@ class Table:
     def open(self, version: int) -> Any:
         """The Lance dataset at a version."""
         try:
-            return _pylance().dataset(self.uri, version=version, storage_options=self._options)
+            with _panics_told(self.uri):
+                return _pylance().dataset(self.uri, version=version, storage_options=self._options)
         except (ValueError, OSError) as error:
             raise LakeError(f"{self.uri} has no readable table version {version}: {_short(error)}") from error
 
@@ -184,7 +187,8 @@ class Table:
         held = [name for name in names if name in dataset.schema.names] or dataset.schema.names[:1]
         wanted = pa.schema([self.schema.field(name) for name in names])
         try:
-            found = dataset.take(list(numbers), columns=held).combine_chunks()
+            with _panics_told(self.uri):
+                found = dataset.take(list(numbers), columns=held).combine_chunks()
         except (ValueError, OSError, pa.ArrowException) as error:
             raise LakeError(f"{self.uri} cannot be read: {_short(error)}") from error
         batches = [with_all_columns(batch, wanted) for batch in found.to_batches()]
@@ -271,6 +275,17 @@ class Table:
 def tag_name(version: int) -> str:
     """The tag that keeps a Lance version: one per table version, whichever manifests name it."""
     return f"cineray-{version}"
+
+
+@contextmanager
+def _panics_told(uri: str) -> Iterator[None]:
+    """Of a damaged file Lance's Rust may panic, and its exception is none that `except Exception` sees."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise LakeError(f"{uri} is damaged: {_short(error)}; restore its files from a backup") from error
 
 
 def _short(error: BaseException) -> str:

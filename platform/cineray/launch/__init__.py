@@ -4,6 +4,7 @@
     submission.py              what is sent: words, names, environment; the same job is the same submission
     package.py, working_tree.py  what travels: code and jobs, no data, nothing that git ignores, no secrets
     places.py                  places of a job that mean something else on another machine
+    decode_nodes.py            which nodes of the cluster decode
     references.py              secrets by name or file, never by value
     clients.py, sending.py     Ray's job API: versions, attempts, stopping
     follow.py, outcome.py      live logs, the verdict and the exit code

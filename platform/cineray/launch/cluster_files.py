@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from cineray.errors import UsageError
+from cineray.feed.job import SUBCLUSTER
 from cineray.launch.cluster_kustomize import Document, build, read_documents
-
-SUBCLUSTER = "ray-subcluster"
-"""The label that divides a cluster for Ray: nodes that decode carry it, nodes that train must not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

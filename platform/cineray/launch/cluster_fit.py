@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from cineray.config import Config
 from cineray.errors import UsageError
 from cineray.feed import DataJob
-from cineray.launch.cluster_files import SUBCLUSTER, ClusterFiles, Pool
+from cineray.feed.job import SUBCLUSTER
+from cineray.launch.cluster_files import ClusterFiles, Pool
 from cineray.launch.cluster_size import DecodeNeed
 from cineray.storage import join_uri
 from cineray.train.config import LearningJob

@@ -135,6 +135,20 @@ def nodes_go_when_idle(files: ClusterFiles) -> Iterator[Problem]:
         yield Problem("worker_start_ray_commands", "nothing listens for spot notices (cineray.launch.spot_watch)")
 
 
+def machines_can_be_set_up(files: ClusterFiles) -> Iterator[Problem]:
+    """What Ray and docker do before Ray starts works on the machines that clouds give."""
+    told = files.cluster()
+    if "setup_commands" not in told:
+        problem = "is missing, and Ray's own would run: they ask for conda, or install another Ray; wanted []"
+        yield Problem("setup_commands", problem)
+    for one in told.get("initialization_commands", []):
+        # Commands after this one use a connection that began before it, for as long as Ray keeps it: 10 s.
+        if "usermod -aG docker" in one and not re.search(r"usermod[^;|]*&& sleep 1\d", one):
+            yield Problem(
+                "initialization_commands", "usermod is not waited for: docker would refuse the user; sleep 12"
+            )
+
+
 def node_types(files: ClusterFiles) -> dict[str, Any]:
     """By name."""
     found: dict[str, Any] = files.cluster().get("available_node_types", {})
@@ -156,5 +170,6 @@ MACHINE_RULES: dict[str, Callable[[ClusterFiles], Iterator[Problem]]] = {
     "closed": nothing_is_open_to_the_world,
     "rights": machines_have_least_rights,
     "scaling": nodes_go_when_idle,
+    "set up": machines_can_be_set_up,
 }
 """All rules, by their subject."""

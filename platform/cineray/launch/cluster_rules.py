@@ -10,7 +10,8 @@ import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from cineray.launch.cluster_files import SUBCLUSTER, ClusterFiles, pod_containers
+from cineray.feed.job import SUBCLUSTER
+from cineray.launch.cluster_files import ClusterFiles, pod_containers
 from cineray.launch.cluster_kustomize import Document, containers
 from cineray.launch.cluster_schemas import Problem
 

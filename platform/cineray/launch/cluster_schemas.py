@@ -49,7 +49,7 @@ def check_schemas(files: ClusterFiles, crds: str = "") -> Looked:
     """All documents, each against its schema. `crds`: a folder with KubeRay's, as its releases have them."""
     looked = Looked()
     if files.kind == "vm":
-        looked.problems += _complaints(files.documents[0], ray_up_schema(), files.path.name)
+        looked.problems += complaints(files.documents[0], ray_up_schema(), files.path.name)
         looked.checked.append("Ray's schema of cluster files")
         return looked
     for document in files.documents:
@@ -64,7 +64,7 @@ def _check_one(document: Document, crds: str, looked: Looked) -> None:
         if not crds:
             looked.skipped.append(f"{name}: no CRDs of KubeRay are given (--crds FOLDER, or CINERAY_KUBERAY_CRDS)")
             return
-        looked.problems += _complaints(document, crd_schema(crds, kind), name)
+        looked.problems += complaints(document, crd_schema(crds, kind), name)
     elif api.startswith(_OTHERS):
         looked.skipped.append(f"{name}: no schema of {api} is at hand")
         return
@@ -136,7 +136,8 @@ def with_defaults(value: Any, schema: Document) -> Any:
     return value
 
 
-def _complaints(document: Document, schema: Document, name: str) -> Iterator[Problem]:
+def complaints(document: Document, schema: Document, name: str) -> Iterator[Problem]:
+    """What a schema has against a document, a line each."""
     from jsonschema import Draft7Validator
 
     for error in Draft7Validator(schema).iter_errors(with_defaults(document, schema)):

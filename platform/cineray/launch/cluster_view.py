@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cineray.launch.autoscaler_said import AutoscalerSaid, read_report, read_status
 from cineray.launch.clients import Cluster, Versions
 
 MOST_ROWS = 10_000
@@ -85,7 +86,9 @@ class ClusterView:
     holders: Sequence[Holder]
     wanted: Sequence[Wanted]
     asked_of_autoscaler: Sequence[tuple[Mapping[str, float], int]]
-    """What Ray Data, Ray Train and users want to be there, met or not: (resources, how often)."""
+    """What the feed, Ray Data, Ray Train and users want to be there, met or not: (resources, how often)."""
+    coming: Sequence[str] = ()
+    """Nodes that the autoscaler is making or starting, a line for each or for each kind."""
 
     def alive(self) -> list[Node]:
         """Those that work."""
@@ -100,14 +103,14 @@ class ClusterView:
 
 
 def look(cluster: Cluster) -> ClusterView:
-    """Five questions to the dashboard."""
-    nodes = [_node(told) for told in _listed(cluster, "nodes")]
+    """A few questions to the dashboard."""
+    nodes = nodes_of(cluster)
     groups = [_group(told) for told in _listed(cluster, "placement_groups")]
     actors, tasks = _listed(cluster, "actors"), _listed(cluster, "tasks")
     alive = [node for node in nodes if node.alive]
     holders = [*_of_groups(groups), *_of_actors(actors), *_of_tasks(tasks)]
     wanted = [explained(one, alive, holders) for one in (*_groups(groups), *_actors(actors), *_tasks(tasks))]
-    status = cluster.read("/api/cluster_status")["data"]["clusterStatus"] or {}
+    said = autoscaler(cluster)
     return ClusterView(
         address=cluster.address,
         versions=cluster.versions(),
@@ -115,8 +118,22 @@ def look(cluster: Cluster) -> ClusterView:
         groups=groups,
         holders=holders,
         wanted=wanted,
-        asked_of_autoscaler=_asked(status),
+        asked_of_autoscaler=[(own_resources(shape), count) for shape, count in said.asked],
+        coming=said.coming,
     )
+
+
+def nodes_of(cluster: Cluster) -> list[Node]:
+    """Its nodes, and nothing else: one question."""
+    return [_node(told) for told in _listed(cluster, "nodes")]
+
+
+def autoscaler(cluster: Cluster) -> AutoscalerSaid:
+    """What it was asked for, and what it is about."""
+    report = cluster.read("/api/cluster_status")["data"]["clusterStatus"]
+    if report:
+        return read_report(report)
+    return read_status(str(cluster.read("/api/cluster_status?format=1")["data"]["clusterStatus"] or ""))
 
 
 def explained(one: Wanted, nodes: Iterable[Node], holders: Sequence[Holder]) -> Wanted:
@@ -253,11 +270,6 @@ def _of_tasks(tasks: Iterable[Mapping[str, Any]]) -> Iterable[Holder]:
         resources = own_resources(one.get("required_resources"))
         if one["state"] == "RUNNING" and resources and one.get("type") == "NORMAL_TASK":
             yield Holder(what=f"task {one['name']}", node=str(one.get("node_id")), resources=resources)
-
-
-def _asked(status: Mapping[str, Any]) -> list[tuple[Mapping[str, float], int]]:
-    report = status.get("loadMetricsReport") or {}
-    return [(own_resources(shape), int(count)) for shape, count in report.get("requestDemand") or []]
 
 
 def _pairs(named: Mapping[str, Any]) -> str:

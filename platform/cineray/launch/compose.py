@@ -1,22 +1,24 @@
 """From what a user types to what is sent: a command, a job and options go in; a submission and its package come out.
 
 The job is read here, with its `--set`, before anything is sent: a wrong field is found in a second, not on a cluster.
-What would mean something else there is made definite (`places.py`); a training decodes on the cluster's nodes.
+What would mean something else there is made definite (`places.py`); a training decodes on the cluster's nodes, on those
+that are for decoding where the cluster has such (`decode_nodes.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from cineray.config import Config, override
 from cineray.errors import UsageError
+from cineray.launch.decode_nodes import DecodePart
 from cineray.launch.package import Package, make_package, why_left_out
 from cineray.launch.places import placed, placed_word
 from cineray.launch.references import Secret
-from cineray.launch.submission import Submission
+from cineray.launch.submission import MADE_AT, Submission
 from cineray.launch.working_tree import project_root
 from cineray.storage import join_uri
 
@@ -32,8 +34,11 @@ COMMANDS: Mapping[str, Literal["job", "place"]] = {
     "report": "place",
 }
 """What may be sent, and what it is given: a job (or a run, which is one), or a place."""
-_PLACES = frozenset({"--lake", "-l", "--run", "--out", "--against"})
+_PLACES = frozenset({"--lake", "-l", "--run", "--sweep", "--out", "--against"})
 """Options whose value is a place."""
+_DECODE = {"train": "feed.", "bench": "feed.", "sweep": "base.feed."}
+"""Commands that decode by Ray, and where their job says how."""
+_JOB_FILES = frozenset({".py", ".yaml", ".yml"})
 _DIGITS = 8
 
 ReadJob = Callable[[str, list[str]], Config]
@@ -55,15 +60,27 @@ class Wish:
     environment: Mapping[str, str] = field(default_factory=dict)
     label: str = ""
     python: str = "python"
+    cpus: float = 0.0
+    gpus: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """What is sent; `added` are the fields that were set beside the user's."""
+    """What is sent; `added` are the fields that were set beside the user's, `decodes` is the one that says on which
+    nodes of the cluster the job decodes, where that is left to the cluster."""
 
     submission: Submission
     package: Package
     added: tuple[str, ...] = ()
+    decodes: str = ""
+
+    def on(self, part: DecodePart) -> Composed:
+        """The same for a cluster that decodes there. It stays the same submission: pools come and go."""
+        if not (self.decodes and part.value):
+            return self
+        told = (f"{self.decodes}={part.value}",)
+        submission = replace(self.submission, of_cluster=told)
+        return Composed(submission, self.package, (*self.added, *told))
 
 
 def compose(wish: Wish, read: ReadJob) -> Composed:
@@ -74,6 +91,8 @@ def compose(wish: Wish, read: ReadJob) -> Composed:
     rest = placed_options(wish.rest, wish.places)
     if kind == "job" and Path(wish.job).is_file():
         return _of_file(wish, rest, read)
+    if kind == "job" and Path(wish.job).suffix in _JOB_FILES:
+        raise UsageError(f"there is no job at {wish.job}; give a file of this machine, or a run that the cluster sees")
     return _of_place(wish, rest)
 
 
@@ -83,27 +102,42 @@ def _of_file(wish: Wish, rest: tuple[str, ...], read: ReadJob) -> Composed:
     package = make_package(root, code=wish.code, only=wish.only)
     name = file.relative_to(root).as_posix()
     _check_travels(name, package)
-    job = read(str(file), list(wish.sets))
-    added = [*placed(job, wish.places, package.names), *_on_the_cluster(wish, job)]
+    job = _read(wish, file, read)
+    added = [*placed(job, wish.places, package.names), *_by_ray(wish, job)]
     job = override(job, added)
-    called, own_run = str(getattr(job, "name", file.stem)), "--run" in rest
-    run = rest[rest.index("--run") + 1] if own_run else _run_of(wish, job)
-    words = (wish.command, name, *rest, *(("--run", run) if run and not own_run else ()))
+    option = MADE_AT.get(wish.command, "")
+    own = value_of(option, rest)
+    made = own or _made_at(wish, job)
+    words = (wish.command, name, *rest, *((option, made) if made and not own else ()))
     sets = (word for one in (*wish.sets, *added) for word in ("--set", one))
-    told: dict[str, Any] = {"name": called, "run": run, "continues": bool(run) and not own_run}
-    return Composed(_submission(wish, (*words, *sets), package, **told), package, tuple(added))
+    told: dict[str, Any] = {
+        "name": str(getattr(job, "name", file.stem)),
+        "run": made,
+        "continues": bool(made) and not own,
+    }
+    submission = _submission(wish, (*words, *sets), package, **told)
+    return Composed(submission, package, tuple(added), _left_to_the_cluster(wish, job))
+
+
+def _read(wish: Wish, file: Path, read: ReadJob) -> Config:
+    """The job as it will be there: a sweep's own `quick` settings lie below what is set."""
+    job = read(str(file), list(wish.sets))
+    quick = getattr(job, "quick", ()) if wish.command == "sweep" and "--quick" in wish.rest else ()
+    return read(str(file), [*quick, *wish.sets]) if quick else job
 
 
 def _of_place(wish: Wish, rest: tuple[str, ...]) -> Composed:
     """A run or a source: it is where it is, and only code travels."""
     if wish.only:
         raise UsageError(f"--only chooses files that travel with a job's file, and {wish.job} is a place; leave it out")
+    if "--pipeline" in wish.rest:
+        raise UsageError("`evaluate --pipeline` compares two jobs' files and leaves a folder; run it on this machine")
     place = placed_word(
         "JOB" if COMMANDS[wish.command] == "job" else "what the command is given", wish.job, wish.places
     )
     package = make_package(None, code=wish.code)
     sets = (word for one in wish.sets for word in ("--set", one))
-    run = place if wish.command == "train" else ""
+    run = place if wish.command in MADE_AT else ""
     words = (wish.command, place, *rest, *sets)
     return Composed(_submission(wish, words, package, name=place.rstrip("/").rsplit("/", 1)[-1], run=run), package)
 
@@ -116,26 +150,46 @@ def _submission(wish: Wish, words: tuple[str, ...], package: Package, **told: An
         environment=wish.environment,
         label=wish.label,
         python=wish.python,
+        cpus=wish.cpus,
+        gpus=wish.gpus,
         **told,
     )
 
 
-def _on_the_cluster(wish: Wish, job: Config) -> list[str]:
-    """A laptop's job decodes in the trainer's own process, which on a cluster is the head node."""
+def _by_ray(wish: Wish, job: Config) -> list[str]:
+    """A laptop's job decodes in the trainer's own process, which on a cluster is the head node. Trials never do."""
     feed = getattr(job, "feed", None)
-    if wish.command != "train" or feed is None or feed.driver == "ray":
+    if wish.command not in _DECODE or feed is None or feed.driver == "ray":
         return []
     return [] if any(one.startswith("feed.driver=") for one in wish.sets) else ["feed.driver=ray"]
 
 
-def _run_of(wish: Wish, job: Config) -> str:
-    """Where a training's run is: it follows from the job, so that the job sent again goes on with it, though its code
-    has been mended since."""
-    runs = getattr(job, "runs", None)
-    if wish.command != "train" or runs is None:
+def _left_to_the_cluster(wish: Wish, job: Config) -> str:
+    """The field that says on which nodes the job decodes; empty where it decodes by Ray on none, or says so itself."""
+    feed = getattr(getattr(job, "base", job), "feed", None)
+    if wish.command not in _DECODE or feed is None or feed.driver != "ray" or feed.decode_subcluster:
+        return ""
+    field = f"{_DECODE[wish.command]}decode_subcluster"
+    return "" if any(one.partition("=")[0].strip() == field for one in wish.sets) else field
+
+
+def _made_at(wish: Wish, job: Config) -> str:
+    """Where a training's run or a sweep is: it follows from the job, so that the job sent again goes on with it, though
+    its code has been mended since."""
+    folder = getattr(job, {"train": "runs", "sweep": "sweeps"}.get(wish.command, ""), None)
+    if folder is None:
         return ""
     named = "-".join(filter(None, [str(getattr(job, "name", "run")), wish.label, job.digest()[:_DIGITS]]))
-    return join_uri(str(runs), named)
+    return join_uri(str(folder), named)
+
+
+def value_of(option: str, words: Sequence[str]) -> str:
+    """What a command line gives for an option; empty if it does not."""
+    for at, word in enumerate(words):
+        name, sign, value = word.partition("=")
+        if name == option:
+            return value if sign else "".join(words[at + 1 : at + 2])
+    return ""
 
 
 def placed_options(rest: Sequence[str], places: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import aiohttp
 
@@ -73,20 +73,16 @@ def _until_it_runs(cluster: Cluster, submission_id: str, tell: Callable[[str], N
 
 
 def _stream(cluster: Cluster, submission_id: str, seen: int) -> Iterator[str]:
-    """The stream from its beginning on, without the first `seen` characters."""
-    loop = asyncio.new_event_loop()
+    """The stream from its beginning on, without the first `seen` characters. The runner sees to it that Ctrl-C ends the
+    stream too: closing one that is being read is an error, which would stand in the way of the interruption."""
     pieces = cluster.client.tail_job_logs(submission_id)
-    try:
-        while True:
-            try:
-                piece: str = loop.run_until_complete(anext(pieces))
-            except StopAsyncIteration:
-                return
+    with asyncio.Runner() as runner:
+        while (piece := runner.run(_next(pieces))) is not None:
             passed_over = min(seen, len(piece))
             seen -= passed_over
             if piece[passed_over:]:
                 yield piece[passed_over:]
-    finally:
-        loop.run_until_complete(pieces.aclose())
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+
+
+async def _next(pieces: AsyncIterator[str]) -> str | None:
+    return await anext(pieces, None)

@@ -76,7 +76,7 @@ def detach(command: Sequence[str], log: Path, *, wait_seconds: float, alive: str
     with log.open("ab") as out:
         told = [sys.executable, "-m", "cineray.launch.keep_node", "--", *command]
         keeper = subprocess.Popen(told, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
-    mark.write_text(str(keeper.pid))
+    mark.write_text(f"{keeper.pid} {_began(keeper.pid)}")
     end = time.monotonic() + wait_seconds
     while wait_seconds and not answers(alive):
         if time.monotonic() > end or keeper.poll() is not None:
@@ -91,19 +91,23 @@ def detach(command: Sequence[str], log: Path, *, wait_seconds: float, alive: str
 
 
 def end_former(mark: Path) -> None:
-    """End the keeper that a file names, if it is one, and wait until it is gone."""
+    """End the keeper that a file names, if it is there, and wait until it is gone."""
     try:
-        number = int(mark.read_text())
-        words = Path(f"/proc/{number}/cmdline").read_bytes()
+        number, began = map(int, mark.read_text().split())
+        if began != _began(number):
+            return  # a container that was started again has the same numbers, and this process may have that one
     except (OSError, ValueError):
         return
-    if b"cineray.launch.keep_node" not in words:
-        return  # the number is somebody else's by now
     end = time.monotonic() + STOP_SECONDS
     with contextlib.suppress(ProcessLookupError):
         os.kill(number, signal.SIGTERM)
         while time.monotonic() < end and _is_running(number):
             time.sleep(0.1)
+
+
+def _began(number: int) -> int:
+    """When a process began, in ticks of this host's clock."""
+    return int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19])
 
 
 def _is_running(number: int) -> bool:

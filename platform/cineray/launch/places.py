@@ -7,6 +7,7 @@ relative places are meant to lie below.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -14,8 +15,12 @@ from cineray.config import Config
 from cineray.errors import UsageError
 from cineray.storage import is_remote, join_uri
 
-FIELDS = frozenset({"lake", "runs", "run", "source", "store", "cache", "path", "export", "image_weights"})
+FIELDS = frozenset({"lake", "runs", "run", "source", "store", "cache", "path", "export", "image_weights", "sweeps"})
 """Names of fields that hold a place, in whichever config they stand."""
+_NOT_USED = frozenset({"base.runs"})
+"""The trials of a sweep lie in the sweep's own folder."""
+_CHOSEN = ""
+_IN_A_VARIANT = re.compile(r"space\.[^.]+\.variants\.")
 
 
 def is_relative(place: str) -> bool:
@@ -25,14 +30,16 @@ def is_relative(place: str) -> bool:
 
 def relative_places(job: Config) -> dict[str, str]:
     """The fields of a job that hold a relative place: `recipe.datasets.0.lake` -> `demo-out/lake`."""
-    return dict(_found(job.model_dump(mode="json"), ""))
+    return {at: place for at, place in _found(job.model_dump(mode="json"), "") if at not in _NOT_USED}
 
 
 def _found(value: Any, at: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
+        if _is_place(value.get("field")) and isinstance(value.get("values"), list):  # a sweep's choice between places
+            value = {**value, "values": [{_CHOSEN: one} for one in value["values"]]}
         for name, inner in value.items():
-            path = f"{at}.{name}" if at else str(name)
-            if name in FIELDS and isinstance(inner, str):
+            path = at if name == _CHOSEN else f"{at}.{name}" if at else str(name)
+            if _is_place(name) and isinstance(inner, str):
                 if is_relative(inner):
                     yield path, inner
             else:
@@ -40,6 +47,11 @@ def _found(value: Any, at: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
             yield from _found(inner, f"{at}.{number}")
+
+
+def _is_place(name: Any) -> bool:
+    """A field that holds a place, by its own name or as a sweep's space writes it: `recipe.datasets.0.lake`."""
+    return isinstance(name, str) and (name == _CHOSEN or name.rpartition(".")[2] in FIELDS)
 
 
 def placed(job: Config, places: str, travelling: Collection[str]) -> list[str]:
@@ -51,6 +63,11 @@ def placed(job: Config, places: str, travelling: Collection[str]) -> list[str]:
             f"the job has relative places ({told}), which on a cluster would lie in a folder that is thrown away; say "
             "below which place all machines have them, --places s3://bucket/project or --places /shared/project, or "
             "replace them by --set"
+        )
+    for name in filter(_IN_A_VARIANT.match, wanted):
+        raise UsageError(
+            f"{name} is {wanted[name]}, and --places cannot reach what a variant of a sweep sets; write the whole "
+            "place there, or make it a choice"
         )
     return [f"{name}={join_uri(places, place)}" for name, place in wanted.items()]
 

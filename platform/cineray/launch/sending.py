@@ -2,7 +2,7 @@
 
     nothing of it is there   ->  sent          the first attempt
     it is at work            ->  attached      nothing is sent
-    it has succeeded         ->  finished      nothing is sent
+    it has succeeded         ->  finished      nothing is sent; but what looks at a place looks again
     it failed, was stopped   ->  sent          the next attempt, which goes on with the run
 
 Two who send the same job at once make one attempt of it: the cluster takes an id once, and who comes second attaches.
@@ -41,7 +41,7 @@ def send(cluster: Cluster, submission: Submission, package: Package) -> Sent:
         newest = _newest(cluster, submission)
         if newest is not None and not newest.has_ended:
             return Sent(newest.submission_id, newest.attempt, "attached")
-        if newest is not None and newest.status == "SUCCEEDED":
+        if newest is not None and newest.status == "SUCCEEDED" and not submission.looks:
             return Sent(newest.submission_id, newest.attempt, "finished")
         _check_run_is_free(cluster, submission)
         attempt = 1 if newest is None else newest.attempt + 1
@@ -80,6 +80,8 @@ def _put(cluster: Cluster, submission: Submission, package: Package, attempt: in
                 submission_id=wanted,
                 runtime_env=submission.runtime_env(packed),
                 metadata=submission.metadata(attempt),
+                entrypoint_num_cpus=submission.cpus or None,
+                entrypoint_num_gpus=submission.gpus or None,
             )
         except RuntimeError as error:
             if any(job.submission_id == wanted for job in cluster.jobs()):

@@ -3,6 +3,7 @@
 It checks that this machine has what cineray needs and the secrets that the job names, says where and as what it runs,
 and then becomes `cineray train JOB ...`, in the same process, so that signals and the exit code are that command's.
 With --continue, and where a run lies there, it becomes `cineray train RUN ...`: the run has the versions it began with.
+A sweep goes on in the same way, as `cineray sweep SWEEP`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from importlib.util import find_spec
 
 from cineray.errors import CinerayError
 from cineray.launch.references import check_secrets
+from cineray.launch.submission import MADE_AT
 
 NEEDED = ("av", "blake3", "lance", "numpy", "pyarrow", "pydantic", "ray", "torch", "torchcodec", "typer", "yaml")
 
@@ -26,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
         check_libraries()
         check_secrets(f"{platform.node()}, where the job starts,")
         run = options[1] if options else ""
-        goes_on = bool(run) and _is_run(run)
+        goes_on = bool(run) and _is_there(words[0], run)
     except CinerayError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
@@ -43,12 +45,25 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def continued(words: Sequence[str], run: str) -> list[str]:
-    """`train JOB --set a=1 --run RUN` -> `train RUN --set a=1`."""
+    """`train JOB --set a=1 --run RUN` -> `train RUN --set a=1`. A sweep's trials are comparable because its job stays
+    the same: `sweep JOB --quick --set a=1 --sweep SWEEP` -> `sweep SWEEP`."""
     command, _job, *rest = words
-    if "--run" in rest:
-        at = rest.index("--run")
-        rest = rest[:at] + rest[at + 2 :]
+    rest = without(rest, MADE_AT[command])
+    if command == "sweep":
+        rest = [word for word in without(rest, "--set") if word != "--quick"]
     return [command, run, *rest]
+
+
+def without(words: Sequence[str], option: str) -> list[str]:
+    """The words of a command line without an option and its values."""
+    kept: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == option:
+            next(left, None)
+        elif not word.startswith(f"{option}="):
+            kept.append(word)
+    return kept
 
 
 def check_libraries() -> None:
@@ -61,10 +76,11 @@ def check_libraries() -> None:
         )
 
 
-def _is_run(uri: str) -> bool:
-    from cineray.train.run_folder import is_run
+def _is_there(command: str, place: str) -> bool:
+    """Is there something to go on with?"""
+    from cineray.storage import join_uri, normalise_uri, object_exists
 
-    return is_run(uri)
+    return object_exists(join_uri(normalise_uri(place), f"{MADE_AT[command].lstrip('-')}.json"))
 
 
 if __name__ == "__main__":

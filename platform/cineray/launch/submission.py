@@ -21,6 +21,10 @@ from cineray.launch.references import HOOK, VARIABLE, Secret, references_text
 PREFIX = "cineray"
 STOP_SECONDS = 300
 """Between being told to stop and being killed: long enough to save a large model. Ray's own default is 3."""
+MADE_AT = {"train": "--run", "sweep": "--sweep"}
+"""Commands that make something to go on with, and their option that says where. A file of that name marks the place."""
+LOOKING = frozenset({"ingest", "evaluate", "sample", "report"})
+"""Commands that are given a place whose content may have changed since."""
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -46,6 +50,12 @@ class Submission:
     """Tells a job from one that is otherwise the same."""
     python: str = "python"
     """What starts Python there."""
+    of_cluster: tuple[str, ...] = ()
+    """Fields that follow from the cluster, as `--set` takes them: no part of what names the submission."""
+    cpus: float = 0.0
+    """Cores that the command itself takes of a node; without any it starts beside the head."""
+    gpus: float = 0.0
+    """The same for GPUs."""
 
     @property
     def key(self) -> str:
@@ -66,8 +76,14 @@ class Submission:
     def entrypoint(self, attempt: int) -> str:
         """The command that the cluster runs. `exec`: a signal then reaches it, and not a shell in between."""
         goes_on = ["--continue", self.run] if self.run and (self.continues or attempt > 1) else []
-        start = [self.python, "-m", "cineray.launch.start", *goes_on, "--", *self.words]
+        sets = [word for one in self.of_cluster for word in ("--set", one)]
+        start = [self.python, "-m", "cineray.launch.start", *goes_on, "--", *self.words, *sets]
         return "exec " + shlex.join(start)
+
+    @property
+    def looks(self) -> bool:
+        """Does it look at what lies at a place now? Then what it found once says nothing of the next time."""
+        return self.words[0] in LOOKING and not self.run
 
     def runtime_env(self, package: Path | None) -> dict[str, Any]:
         """What Ray prepares for the job's processes."""

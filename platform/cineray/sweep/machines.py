@@ -1,6 +1,7 @@
 """Where what a trial takes may lie: a cluster's machines go in; how much there is for trainers and decoding comes out.
 
-    trainers     machines with the job's labels (`parallel.labels`); with GPUs, where a trial trains on some
+    trainers     machines with the job's labels (`parallel.labels`) that do not decode for it, where that is apart; with
+                 GPUs, where a trial trains on some
     decoding     machines of the job's part of the cluster (`feed.decode_subcluster`), or all
     the trials   an actor each on the driver's own machine, of which only the memory counts
 
@@ -14,12 +15,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cineray.feed.job import SUBCLUSTER
 from cineray.train.config import TrainJob
 
 ACTOR_BYTES = 500_000_000
 """Of the process that drives a trial's training, and of what it starts beside it."""
-
-_SUBCLUSTER = "ray-subcluster"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +36,14 @@ class Machine:
     """Does the sweep's driver run on it?"""
 
     def suits(self, wanted: Mapping[str, str]) -> bool:
-        """Has it these labels? Rules (`!x`, `in(x,y)`) are Ray's to understand; here they count as met."""
-        if self.labels is None:
+        """Has it these labels, and none that is barred (`!x`)? `in(x,y)` is for Ray to read, and counts as met."""
+        labels = self.labels
+        if labels is None:
             return True
-        return all(self.labels.get(name) == value or "(" in value or value[:1] == "!" for name, value in wanted.items())
+        return all(
+            "(" in value or (labels.get(name) == value.removeprefix("!")) != value.startswith("!")
+            for name, value in wanted.items()
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +85,8 @@ def room_for(
     """For trials like `base`. What is taken may be taken anywhere: first where it is in nobody's way."""
     machines = list(machines)
     subcluster = base.feed.decode_subcluster
-    train = [one for one in machines if one.suits(base.parallel.labels) and (one.gpus or not on_gpus)]
-    decode = [one for one in machines if one.suits({_SUBCLUSTER: subcluster} if subcluster else {})]
+    train = [one for one in machines if one.suits(base.trainer_labels) and (one.gpus or not on_gpus)]
+    decode = [one for one in machines if one.suits({SUBCLUSTER: subcluster} if subcluster else {})]
     either = [one for one in machines if one in train or one in decode]
     left_cpus = _cpus(machines) - taken_cpus
     left_gpus = math.fsum(one.gpus for one in machines) - taken_gpus

@@ -41,9 +41,12 @@ class RayHead:
         host: str = "127.0.0.1",
         dashboard_host: str = "",
         within: Sequence[str] = (),
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """`locked`: with a token; a Ray without one only exists to show what the token is for. `dashboard_host`: where
-        the dashboard listens, if not at `host`. `within`: what starts each command elsewhere, in another namespace."""
+        the dashboard listens, if not at `host`. `within`: what starts each command elsewhere, in another namespace.
+        `options`: more words for `ray start`, which win; `environment`: more of it for the head."""
         self._folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short: Ray's sockets lie in it
         self.token = secrets.token_hex(32)
         self.token_path = self._folder / "token"
@@ -55,6 +58,7 @@ class RayHead:
         self.dashboard = f"http://{self.host}:{self.dashboard_port}"
         self.environment = self._environment(locked=locked)
         self._cpus, self._labels = cpus, dict(labels or {})
+        self._options, self._more_environment = tuple(options), dict(environment or {})
         self._groups: list[subprocess.Popen[bytes]] = []
         self._logs: list[Path] = []
 
@@ -67,8 +71,10 @@ class RayHead:
                 f"--dashboard-port={self.dashboard_port}",
                 f"--ray-client-server-port={self._client_port}",
                 f"--temp-dir={self._folder / 'ray'}",
+                *self._options,
                 cpus=self._cpus,
                 labels=self._labels,
+                environment=self._more_environment,
             )
         except BaseException:
             self._end()
@@ -80,9 +86,17 @@ class RayHead:
     ) -> None:
         self._end()
 
-    def add_node(self, *, cpus: int = 1, labels: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def add_node(
+        self,
+        *,
+        cpus: int = 1,
+        labels: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
         """Another raylet on this machine; the process whose group it is."""
-        return self._start(f"--address={self.address}", cpus=cpus, labels=dict(labels or {}))
+        told = (f"--address={self.address}", *options)
+        return self._start(*told, cpus=cpus, labels=dict(labels or {}), environment=environment or {})
 
     def session(self) -> Path:
         """Ray's own folder of this cluster: logs, sockets."""
@@ -100,25 +114,32 @@ class RayHead:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}",
         }
 
-    def _start(self, *options: str, cpus: int, labels: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def _start(
+        self, *options: str, cpus: int, labels: Mapping[str, str], environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
         """`ray start --block` until the node is there."""
         told = [f"--labels={','.join(f'{name}={value}' for name, value in labels.items())}"] if labels else []
         command = [
             *self._within,
-            *("ray", "start", "--block", *options, *told, f"--num-cpus={cpus}", "--object-store-memory=150000000"),
+            *("ray", "start", "--block", *told, f"--num-cpus={cpus}", "--object-store-memory=150000000"),
             f"--node-ip-address={self.host}",
             "--disable-usage-stats",
+            *options,
         ]
         # A raylet of its own address book: $RAY_ADDRESS would make `ray start --head` a client.
-        environment = {name: value for name, value in self.environment.items() if name != "RAY_ADDRESS"}
-        for tried in range(_TRIES):
+        kept = {name: value for name, value in self.environment.items() if name != "RAY_ADDRESS"}
+        for _ in range(_TRIES):
             agent_port, metrics_port = free_ports(2)  # else every Ray of the machine would use the same
             ports = [f"--dashboard-agent-listen-port={agent_port}", f"--metrics-export-port={metrics_port}"]
-            log = self._folder / f"start-{len(self._groups)}-{tried}.log"
+            log = self._folder / f"start-{agent_port}.log"
             self._logs.append(log)
             with log.open("wb") as sink:
                 started = subprocess.Popen(
-                    [*command, *ports], env=environment, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+                    [*command, *ports],
+                    env={**kept, **environment},
+                    stdout=sink,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
                 )
             self._groups.append(started)
             if _says(started, log, "Ray runtime started."):

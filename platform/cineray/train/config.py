@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from cineray.config import Config
 from cineray.diffusion.config import DiffusionConfig
-from cineray.feed.job import DataJob
+from cineray.feed.job import SUBCLUSTER, DataJob
 from cineray.models.autoencoder_config import AutoencoderConfig, PixelsConfig
 from cineray.models.configs import Image2VideoConfig, ModelConfig, StDiTConfig, TextConfig
 from cineray.plan import Recipe
@@ -79,7 +79,7 @@ class ParallelConfig(Config):
     cpus_per_worker: float = Field(default=1.0, ge=0)
     """Cores of the cluster that each process takes away from decoding."""
     labels: dict[str, str] = Field(default_factory=dict)
-    """Only on machines with these Ray labels; where all machines are CPUs, it keeps trainers off those that decode."""
+    """Only on machines with these Ray labels. `feed.decode_subcluster` keeps trainers off the machines that decode."""
     resize_seconds: float = Field(default=60.0, gt=0)
     """(least, most) workers: how often a healthy run looks whether it could have more."""
     reshard_after_forward: bool = False
@@ -255,6 +255,13 @@ class LearningJob(DataJob):
     """When it gives up."""
     runs: str = "runs"
     """The folder or object-store prefix that runs are made in."""
+
+    @property
+    def trainer_labels(self) -> dict[str, str]:
+        """Machines that the trainers may be on: `parallel.labels`, and none that decodes for this job, where that is
+        apart. There they would take the cores that their own batches need, and wait for them for ever."""
+        part = self.feed.decode_subcluster
+        return ({SUBCLUSTER: f"!{part}"} if part else {}) | self.parallel.labels
 
     @model_validator(mode="after")
     def _can_end_by_time(self) -> LearningJob:

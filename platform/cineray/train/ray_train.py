@@ -108,7 +108,7 @@ def _trainer(job: LearningJob, run: RunFolder, link: Link, sample: MakeSamples |
             num_workers=job.parallel.workers,
             use_gpu=_gpus(job) > 0,
             resources_per_worker={"CPU": job.parallel.cpus_per_worker} | ({"GPU": 1} if _gpus(job) else {}),
-            label_selector=dict(job.parallel.labels) or None,
+            label_selector=job.trainer_labels or None,
             **({"elastic_resize_monitor_interval_s": job.parallel.resize_seconds} if elastic else {}),
         ),
         run_config=ray.train.RunConfig(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -92,6 +93,23 @@ def states(found: ClusterView) -> dict[str, str]:
 def test_a_cluster_as_it_should_be_has_nothing_to_say() -> None:
     good = view(HEAD, node("gpu", GPU=8.0), node("cpu", labels={"ray-subcluster": "decode"}))
     assert set(states(good).values()) == {"ok"}
+
+
+def test_nodes_that_the_autoscaler_gave_back_are_no_loss() -> None:
+    idle = "Terminated due to idle (no Ray activity): Termination of node that's idle for 7.8 seconds."
+    shrunk = view(HEAD, node("a"), node("b", alive=False, detail=idle))
+    assert states(shrunk)["nodes"] == "ok"
+    (finding,) = [one for one in judged(shrunk) if one.part == "nodes"]
+    assert finding.found == "2 alive with 4 CPU, 1 given back when idle"
+
+
+def test_what_waits_for_a_node_that_is_on_its_way_is_no_fault() -> None:
+    waits = explained(wanted({"CPU": 1.0}, {"pool": "decode"}), [HEAD], [])
+    assert states(view(HEAD, waiting=(waits,)))["waiting"] == "broken"
+    growing = dataclasses.replace(view(HEAD, waiting=(waits,)), coming=("decode, 1 launching",))
+    assert states(growing)["waiting"] == "warning"
+    (finding,) = [one for one in judged(growing) if one.part == "waiting"]
+    assert finding.next_step.startswith("the autoscaler is at it (decode, 1 launching)")
 
 
 @pytest.mark.parametrize(

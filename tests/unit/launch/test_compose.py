@@ -11,13 +11,21 @@ from cineray.config import Config, override
 from cineray.errors import UsageError
 from cineray.feed import FeedConfig
 from cineray.launch.compose import Composed, Wish, compose
+from cineray.launch.decode_nodes import DecodePart
 from cineray.launch.references import Secret
 from cineray.launch.start import continued
+from cineray.launch.submission import Submission
 from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
+from cineray.sweep import Choice, ObjectiveSpec, SweepJob, TrialBudget, Variants
 from cineray.train import TrainJob, ValidationConfig
 
 
-def read(_file: str, sets: list[str]) -> Config:
+def read(file: str, sets: list[str]) -> Config:
+    """The job of a file is what its name says."""
+    return override(made_sweep() if Path(file).stem == "sweep" else made_training(), sets)
+
+
+def made_training() -> TrainJob:
     recipe = Recipe(
         datasets=(DatasetSpec(lake="demo-out/lake"), DatasetSpec(lake="s3://b/lake")),
         sampling=SamplingSpec(mode="stride", frames=4),
@@ -25,14 +33,30 @@ def read(_file: str, sets: list[str]) -> Config:
         batch_size=4,
     )
     told = {"feed": FeedConfig(driver="local"), "validation": ValidationConfig(every_steps=0)}
-    return override(TrainJob(name="tiny", recipe=recipe, steps=1, **told), sets)
+    return TrainJob(name="tiny", recipe=recipe, steps=1, **told)
+
+
+def made_sweep(**told: Any) -> SweepJob:
+    base = override(made_training(), ["feed.driver=ray"])
+    space = {"lr": Choice(field="optimiser.lr", values=(0.01, 0.02))}
+    values = {"name": "rates", "base": base, "space": space, "objectives": (ObjectiveSpec(name="loss"),)}
+    return SweepJob(**(values | {"budget": TrialBudget(steps=9), "quick": ("budget.steps=3",)} | told))
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> str:
-    (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs" / "tiny.py").write_text("# a job")
-    return str(tmp_path / "jobs" / "tiny.py")
+    return file_in(tmp_path, "tiny.py")
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> str:
+    return file_in(tmp_path, "sweep.py")
+
+
+def file_in(folder: Path, name: str) -> str:
+    (folder / "jobs").mkdir()
+    (folder / "jobs" / name).write_text("# a job")
+    return str(folder / "jobs" / name)
 
 
 def composed(job: str, command: str = "train", **told: Any) -> Composed:
@@ -103,6 +127,94 @@ def test_what_goes_on_names_the_run_in_place_of_the_job() -> None:
     assert continued(words, "s3://b/r") == ["train", "s3://b/r", "--set", "steps=3"]
 
 
+def test_a_sweep_means_the_same_places_and_is_made_where_its_content_says(sweep: str) -> None:
+    made = composed(sweep, "sweep", rest=("--quick",), sets=("trials=1",))
+    placed = ["base.recipe.datasets.0.lake=s3://b/p/demo-out/lake", "sweeps=s3://b/p/sweeps"]
+    assert list(made.added) == placed, "trials lie in the sweep, so base.runs is no place of it"
+    where = made.submission.run
+    assert where.startswith("s3://b/p/sweeps/rates-")
+    sets = [word for one in ["trials=1", *placed] for word in ("--set", one)]
+    assert list(made.submission.words) == ["sweep", "sweep.py", "--quick", "--sweep", where, *sets]
+    whole = composed(sweep, "sweep", sets=("trials=1",)).submission
+    assert whole.run != where, "a quick sweep is another one"
+    assert composed(sweep, "sweep", sets=("trials=1",), label="b").submission.run != whole.run
+
+
+def test_a_sweep_that_is_there_is_gone_on_with_and_never_with_another_job(sweep: str) -> None:
+    submission = composed(sweep, "sweep", sets=("trials=1",)).submission
+    assert submission.entrypoint(1).startswith(f"exec python -m cineray.launch.start --continue {submission.run} -- ")
+    told = [*submission.words, "--quick", "--json", *("--set", "base.feed.decode_subcluster=decode")]
+    assert continued(told, submission.run) == ["sweep", submission.run, "--json"]
+    own = composed(sweep, "sweep", rest=("--sweep=mine",)).submission
+    assert (own.run, own.words[:3]) == ("s3://b/p/mine", ("sweep", "sweep.py", "--sweep=s3://b/p/mine"))
+    assert continued(own.words, own.run) == ["sweep", own.run]
+    there = composed("s3://b/sweeps/one", "sweep").submission
+    assert (there.words, there.run) == (("sweep", "s3://b/sweeps/one"), "s3://b/sweeps/one")
+
+
+def test_places_that_a_sweep_chooses_between_are_made_definite_too(sweep: str) -> None:
+    field = "latents.store"
+    chooses = made_sweep(space={"data": Choice(field=field, values=("stores/a", "s3://b/a", "stores/b"))})
+    made = compose(Wish(command="sweep", job=sweep, places="s3://b/p", code="cluster"), lambda *_: chooses)
+    assert [one for one in made.added if one.startswith("space.")] == [
+        "space.data.values.0=s3://b/p/stores/a",
+        "space.data.values.2=s3://b/p/stores/b",
+    ]
+    varies = made_sweep(space={"data": Variants(variants={"a": {field: "stores/a"}, "b": {field: "/stores/b"}})})
+    with pytest.raises(
+        UsageError, match=r"space\.data\.variants\.a\.latents\.store is stores/a, and --places cannot reach"
+    ):
+        compose(Wish(command="sweep", job=sweep, places="s3://b/p", code="cluster"), lambda *_: varies)
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "field"),
+    [("train", "tiny.py", "feed.decode_subcluster"), ("sweep", "sweep.py", "base.feed.decode_subcluster")],
+)
+def test_a_cluster_that_has_nodes_for_decoding_is_used_so_and_it_stays_the_same_submission(
+    tmp_path: Path, command: str, file: str, field: str
+) -> None:
+    job, part = file_in(tmp_path, file), DecodePart("decode", "its nodes say so")
+    plain = composed(job, command)
+    told = plain.on(part)
+    assert told.added == (*plain.added, f"{field}=decode")
+    assert told.submission.entrypoint(1) == f"{plain.submission.entrypoint(1)} --set {field}=decode"
+    assert (told.submission.key, told.submission.run) == (plain.submission.key, plain.submission.run), (
+        "pools come and go"
+    )
+    assert plain.on(DecodePart()) == plain
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [("feed.decode_subcluster=",), ("feed.decode_subcluster=mine",), ("feed.driver=torch",)],
+    ids=["none, as is said", "another, as is said", "not decoded by Ray"],
+)
+def test_what_is_said_of_decoding_is_not_said_otherwise(job: str, sets: tuple[str, ...]) -> None:
+    made = composed(job, sets=sets)
+    assert made.on(DecodePart("decode", "its nodes say so")) == made
+
+
+def test_what_looks_at_a_place_looks_again_and_what_makes_something_does_not(job: str) -> None:
+    again = [composed("s3://b/x", one, rest=("--lake", "/l")).submission for one in ("ingest", "evaluate", "report")]
+    once = [composed(job).submission, composed("s3://b/runs/one").submission, composed(job, "plan").submission]
+    assert [one.looks for one in again] == [True, True, True]
+    assert [one.looks for one in once] == [False, False, False]
+
+
+def test_what_a_command_takes_of_a_node_is_no_part_of_what_it_is() -> None:
+    def evaluation(**told: float) -> Submission:
+        return composed("s3://b/runs/one", "evaluate", **told).submission
+
+    assert (evaluation(gpus=1, cpus=2).gpus, evaluation(gpus=1, cpus=2).cpus) == (1, 2)
+    assert evaluation(gpus=1).key == evaluation().key
+
+
+def test_two_jobs_files_are_held_against_each_other_here_and_not_there() -> None:
+    with pytest.raises(UsageError, match="`evaluate --pipeline` compares two jobs' files"):
+        composed("jobs/a.py", "evaluate", rest=("jobs/b.py", "--pipeline"))
+
+
 def test_ids_say_the_name_the_key_and_the_attempt_and_nothing_that_ray_refuses(job: str) -> None:
     submission = composed(job).submission
     assert submission.id_of(2) == f"cineray-tiny-{submission.key}-2"
@@ -146,6 +258,8 @@ def test_what_is_known_of_a_job_names_secrets_and_holds_none(job: str) -> None:
 def test_what_cannot_be_submitted_is_refused(job: str) -> None:
     with pytest.raises(UsageError, match="`demo` cannot be submitted; wanted one of ingest, plan,"):
         composed(job, "demo")
+    with pytest.raises(UsageError, match=r"there is no job at jobs/tyni\.py; give a file of this machine"):
+        composed("jobs/tyni.py")
     Path(job).with_name("run.json").write_text("{}")
     with pytest.raises(UsageError, match=r"the job tiny\.py would not travel: of a lake or a run"):
         composed(job)

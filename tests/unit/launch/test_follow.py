@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -67,6 +70,29 @@ def test_a_cluster_that_stays_away_is_given_up_and_the_job_is_not(monkeypatch: p
     cluster: Any = Breaking([5] * 10_000)
     with pytest.raises(CinerayError, match=r"could not be followed .* the connection was lost; the job may well go on"):
         list(follow(cluster, "one"))
+
+
+class Interrupting(Breaking):
+    """Somebody presses Ctrl-C while nothing comes."""
+
+    async def tail_job_logs(self, _submission_id: str) -> AsyncIterator[str]:
+        yield LOG[:7]
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
+        await asyncio.sleep(60)
+        yield "too late"
+
+
+def test_ctrl_c_ends_the_following_at_once_also_while_nothing_comes() -> None:
+    cluster: Any = Interrupting([1])
+    got: list[str] = []
+
+    def read() -> None:
+        for piece in follow(cluster, "one"):
+            got.append(piece)
+
+    with pytest.raises(KeyboardInterrupt):
+        read()
+    assert got == [LOG[:7]]
 
 
 def test_who_waits_for_an_end_waits_no_longer_than_told() -> None:

@@ -85,7 +85,7 @@ def log(tmp_path: Path) -> Iterator[Path]:
     file = tmp_path / "logs" / "keeper.log"
     yield file
     with contextlib.suppress(OSError, ProcessLookupError):
-        number = int(file.with_name("keeper.log.pid").read_text())
+        number = int(file.with_name("keeper.log.pid").read_text().split()[0])
         os.kill(number, signal.SIGTERM)
         until(lambda: not alive(number))
 
@@ -95,7 +95,7 @@ def detached(log: Path, healthy: str, starts: Path) -> int:
     told = [*KEEP, "--detach", str(log), "--alive", healthy, "--", "bash", "-c", script]
     assert subprocess.run(told, check=False, timeout=60).returncode == 0
     until(lambda: bool(lines(starts)))
-    return int(log.with_name("keeper.log.pid").read_text())
+    return int(log.with_name("keeper.log.pid").read_text().split()[0])
 
 
 def test_detached_it_outlives_who_started_it_and_a_second_one_takes_its_place(
@@ -129,10 +129,11 @@ def test_what_does_not_come_up_is_told_with_the_logs_last_lines(tmp_path: Path, 
 
 
 def test_a_number_that_is_somebody_elses_by_now_is_left_alone(tmp_path: Path, log: Path, healthy: str) -> None:
-    stranger = subprocess.Popen(["sleep", "1000"])
+    """Even another keeper's: numbers repeat where a container is started again, and so may this program's own."""
+    stranger = subprocess.Popen([*KEEP, "--", "sleep", "1000"])
     log.parent.mkdir()
-    log.with_name("keeper.log.pid").write_text(str(stranger.pid))
+    log.with_name("keeper.log.pid").write_text(f"{stranger.pid} 1")
     detached(log, healthy, tmp_path / "starts")
     assert stranger.poll() is None
-    stranger.kill()
+    stranger.terminate()
     stranger.wait()

@@ -61,6 +61,17 @@ def test_with_a_run_there_it_goes_on_with_that_and_without_one_it_begins(tmp_pat
     assert "no/such/job.py" not in goes_on
 
 
+def test_a_sweep_that_is_there_goes_on_as_it_is_and_not_with_another_job(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    words = ("--continue", str(sweep), "--", "sweep", "no/such/job.py", "--sweep", str(sweep), "--set", "trials=1")
+    assert "there is no job at no/such/job.py" in started(*words).stderr
+    sweep.mkdir()
+    (sweep / "sweep.json").write_text('{"format": 0}')
+    goes_on = started(*words).stderr
+    assert f", going on with {sweep}\n" in goes_on
+    assert f"the sweep at {sweep} has format 0" in goes_on
+
+
 def test_what_the_image_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     start.check_libraries()
     monkeypatch.setattr(start, "NEEDED", ("av", "not_installed_here"))

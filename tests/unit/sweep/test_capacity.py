@@ -87,6 +87,13 @@ def test_what_decodes_apart_is_shared_apart(made: ModuleType) -> None:
     assert (alike.concurrent, alike.share.decode_cpus) == (4, 52.0)
 
 
+def test_machines_that_decode_apart_hold_no_trainers(made: ModuleType) -> None:
+    nodes = [node(CPU=8.0), node(labels={"ray-subcluster": "decode"}, CPU=100.0)]
+    base = made.base_job(feed={"decode_subcluster": "decode"}, parallel={"cpus_per_worker": 4})
+    found = fit_on(made, nodes, base=base)
+    assert (found.concurrent, found.limited_by, found.share.decode_cpus) == (2, "CPU to train", 50.0)
+
+
 def test_machines_that_trainers_are_kept_off_hold_none(made: ModuleType) -> None:
     nodes = [node(labels={"role": "train"}, CPU=8.0), node(CPU=100.0)]
     found = fit_on(made, nodes, base=made.base_job(parallel={"cpus_per_worker": 4, "labels": {"role": "train"}}))

@@ -1,0 +1,113 @@
+"""How many nodes the feed asks a cluster's autoscaler for: who waits for whom goes in, a wish for cores comes out,
+twice what there is while trainers wait for decoders, and none otherwise.
+
+    all cores decode, nothing lies ready  ->  most of twenty seconds   ->  ask for twice the cores
+    rows lie ready, the trainer is slow   ->  ask for none, and fill nodes in turn: those left over may go
+
+Left to itself Ray Data asks for twice the cores whenever half of them are in use, as they are where decoding keeps up
+with its trainer well; and what was once asked for it asks for until the end, so that no node may go. The first node
+needs no wish: tasks that wait for a node with their label are enough for an autoscaler. And Ray Data spreads tasks over
+all nodes, so that none is ever idle; Ray's own way is to fill half of a node before it takes the next.
+
+This is where the feed hangs on to Ray Data's scaling; the executor's attributes that are used are not promised by Ray.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from ray.data._internal.cluster_autoscaler import ClusterAutoscaler
+from ray.data._internal.execution.execution_callback import ExecutionCallback
+
+from cineray.feed.ray_ahead import AheadPolicy
+
+FACTOR = 2
+MOST_CORES_MORE = 256.0
+"""As Ray Data has them."""
+_ASK_SECONDS = 10.0
+"""How often to ask. A wish that is not renewed lapses after some minutes."""
+OVER_SECONDS = 20.0
+"""What holds for so long is more than a batch that was large, or a moment in which somebody else had the cores."""
+_MOST_OF = 0.5
+
+
+class Waiting:
+    """For how large a part of the last seconds decoding was what everybody waited for."""
+
+    def __init__(self, over_seconds: float = OVER_SECONDS) -> None:
+        self.over_seconds = over_seconds
+        self._seen: list[tuple[float, bool]] = []
+
+    def note(self, now: float, waits: bool) -> None:
+        """Since the last note, this."""
+        self._seen.append((now, waits))
+        while len(self._seen) > 2 and self._seen[1][0] <= now - self.over_seconds:
+            self._seen.pop(0)
+
+    def share(self) -> float:
+        """From 0 to 1; 0 as long as too little was seen."""
+        seconds = self._seen[-1][0] - self._seen[0][0] if self._seen else 0.0
+        if seconds < self.over_seconds:
+            return 0.0
+        pairs = zip(self._seen, self._seen[1:], strict=False)
+        return sum(after - before for (before, _), (after, waits) in pairs if waits) / seconds
+
+
+def wanted_tasks(slots: int, *, cpus_per_task: float, workers: int) -> int:
+    """How many decode tasks there should be room for, where `slots` of them are too few; 0: no more than there are."""
+    most = slots + int(MOST_CORES_MORE / cpus_per_task)
+    wanted = min(FACTOR * slots, most, workers or most)
+    return wanted if wanted > slots else 0
+
+
+class FeedScaling(ClusterAutoscaler):  # type: ignore[misc]
+    """In place of what Ray Data would ask for; how wishes travel, and what this dataset may use, stay Ray Data's."""
+
+    def __init__(self, rays: Any, policy: AheadPolicy, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rays, self._policy, self._clock = rays, policy, clock
+        self._waiting = Waiting()
+        self._asked_at = clock()
+
+    def try_trigger_scaling(self) -> None:
+        """Called at each turn of the executor."""
+        now = self._clock()
+        self._waiting.note(now, self._policy.decoding_is_the_limit())
+        if now - self._asked_at >= _ASK_SECONDS:
+            self._asked_at = now
+            self._rays._send_resource_request(self.wish())
+
+    def wish(self) -> list[dict[str, float]]:
+        """The room that the cluster should have, a bundle for each task."""
+        bound = self._policy.bound
+        if self._waiting.share() <= _MOST_OF:
+            return []
+        tasks = wanted_tasks(self._policy.slots(), cpus_per_task=bound.cpus_per_task, workers=bound.workers)
+        return [{"CPU": bound.cpus_per_task} for _ in range(tasks)]
+
+    def on_executor_shutdown(self) -> None:
+        """What was asked for is needed no more."""
+        self._rays.on_executor_shutdown()
+
+    def get_total_resources(self) -> Any:
+        """What this dataset may use."""
+        return self._rays.get_total_resources()
+
+
+def install(context: Any) -> None:
+    """Make a dataset's context scale so."""
+    context.custom_execution_callback_classes = [*context.custom_execution_callback_classes, ScalesByWaiting]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray Data will manage this itself one day, which is not this Ray
+        context.scheduling_strategy = "DEFAULT"
+
+
+class ScalesByWaiting(ExecutionCallback):  # type: ignore[misc]
+    """Puts `FeedScaling` in its place when an execution starts."""
+
+    def before_execution_starts(self, executor: Any) -> None:
+        """Called once, before the first task."""
+        (policy,) = (one for one in executor._backpressure_policies if isinstance(one, AheadPolicy))
+        executor._cluster_autoscaler = FeedScaling(executor._cluster_autoscaler, policy)

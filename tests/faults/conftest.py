@@ -1,0 +1,129 @@
+"""The fault table's side of the tests: a mark that says what is done, a fixture that measures, the table at the end.
+
+    @pytest.mark.fault(cause="a decode worker is killed", happens="its tasks run again on another", long=True)
+    def test_...(fault: Fault) -> None:
+        with fault.hit():              # or fault.strikes() ... fault.over(), or fault.lost(seconds, than=undisturbed)
+            ...                        # the fault, until the first sign that work goes on
+        fault.same("batches", found=found, expected=expected)
+
+Every test in this folder has the mark, and fails where it did not measure. Texts may name parameters of the test in
+braces. Tests with `long=True` run where CINERAY_FAULTS=1 is set, as `make faults` does; CINERAY_FAULTS_TABLE names the
+page that is written at the end.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cineray.testing.fault_table import Fault, FaultRow, as_markdown, as_text
+
+HERE = Path(__file__).resolve().parent
+REPO = HERE.parents[1]
+LONG, TABLE = "CINERAY_FAULTS", "CINERAY_FAULTS_TABLE"
+MEASURED = "fault"
+ASKED_FOR = os.environ.get(LONG, "") not in ("", "0")
+rows: dict[str, FaultRow] = {}
+"""By node id, in the order of collection: all tests of this folder, also those that do not run."""
+
+
+@pytest.fixture
+def fault(request: pytest.FixtureRequest) -> Fault:
+    """Measures what the fault of this test costs."""
+    measured: Fault = request.node.stash.setdefault(_FAULT, Fault())
+    return measured
+
+
+_FAULT = pytest.StashKey[Fault]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A row for each test; the long ones are skipped unless they are asked for."""
+    unmarked = []
+    for item in (one for one in items if one.path.is_relative_to(HERE)):
+        mark = item.get_closest_marker("fault")
+        if mark is None:
+            unmarked.append(item.nodeid)
+            continue
+        rows[item.nodeid] = row_of(item, **mark.kwargs)
+        if mark.kwargs.get("long") and not ASKED_FOR:
+            item.add_marker(pytest.mark.skip(reason=f"takes long: {LONG}=1 runs it, as `make faults` does"))
+    if unmarked:
+        raise pytest.UsageError(
+            "tests in tests/faults have a row in the table: add @pytest.mark.fault(cause=..., happens=...) to "
+            + ", ".join(unmarked)
+        )
+
+
+def row_of(item: pytest.Item, *, cause: str, happens: str, long: bool = False) -> FaultRow:
+    told: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
+    return FaultRow(
+        file=item.path.relative_to(REPO).as_posix(),
+        test=item.name,
+        cause=cause.format(**told),
+        happens=happens.format(**told),
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that passes has measured; what it measured goes with its report."""
+    measured = item.stash.setdefault(_FAULT, Fault())
+    result = yield
+    assert not measured.missing(), f"a fault test says what was lost. {measured.missing()}"
+    item.user_properties.append((MEASURED, {"seconds": tuple(measured.seconds), "data": tuple(measured.data)}))
+    return result
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A second try measures anew."""
+    item.stash[_FAULT] = Fault()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What became of a test. A failure after it (in a fixture's end) is one, too."""
+    row = rows.get(report.nodeid)
+    if row is None:
+        return
+    outcome = str(report.outcome)
+    if outcome == "rerun":
+        row = replace(row, tries=row.tries + 1)
+    elif outcome == "skipped":
+        row = replace(row, state=f"skipped: {why(report)}")
+    elif outcome == "failed":
+        row = replace(row, state="failed")
+    elif report.when == "call":
+        row = replace(row, state="passed", **dict(report.user_properties)[MEASURED])
+    rows[report.nodeid] = row
+
+
+def why(report: pytest.TestReport) -> str:
+    told = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return str(told).removeprefix("Skipped: ")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table, and its page where one is asked for."""
+    if not rows or not ASKED_FOR:
+        return
+    in_order = sorted(rows.values(), key=lambda row: row.file)  # within a file as they stand there
+    terminalreporter.section("faults")
+    for line in as_text(in_order):
+        terminalreporter.write_line(line)
+    if os.environ.get(TABLE):
+        path = REPO / os.environ[TABLE]
+        path.write_text(as_markdown(in_order, {row.file: title(row.file) for row in in_order}), encoding="utf-8")
+        terminalreporter.write_line(f"written to {path.relative_to(REPO)}")
+
+
+def title(file: str) -> str:
+    """What a test file's first line says before its colon."""
+    told = ast.get_docstring(ast.parse((REPO / file).read_text(encoding="utf-8"))) or ""
+    return told.partition("\n\n")[0].replace("\n", " ").partition(":")[0].rstrip(".")
