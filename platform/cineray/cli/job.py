@@ -23,10 +23,11 @@ SETS: Any = typer.Option([], "--set", help="Replace a field: --set recipe.batch_
 
 def job_kinds() -> dict[str, type[Config]]:
     """The jobs that there are, by the name that their YAML carries."""
+    from cineray.curate import CURATE_KINDS
     from cineray.sweep.config import SWEEP_KINDS
     from cineray.train.job_kinds import JOB_KINDS
 
-    return {**JOB_KINDS, **SWEEP_KINDS}
+    return {**JOB_KINDS, **SWEEP_KINDS, **CURATE_KINDS}
 
 
 def read_job(where: str, sets: list[str]) -> Config:

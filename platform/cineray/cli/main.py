@@ -21,6 +21,7 @@ from cineray.cli import doctor as doctor_cli
 from cineray.cli import lake as lake_cli
 from cineray.cli.batch import batch_command
 from cineray.cli.bench import bench_command
+from cineray.cli.curate import curate_command, explain_command
 from cineray.cli.demo import demo
 from cineray.cli.evaluate import evaluate_command
 from cineray.cli.export import export_command
@@ -31,6 +32,7 @@ from cineray.cli.output import visible, words
 from cineray.cli.plan import plan_command
 from cineray.cli.report import report_command
 from cineray.cli.sample import sample_command
+from cineray.cli.standardise import card_command, splits_command, standardise_command
 from cineray.cli.submit import submit_command
 from cineray.cli.sweep import sweep_command
 from cineray.cli.top import top_command
@@ -48,6 +50,11 @@ app = typer.Typer(
 )
 app.command("doctor")(doctor_cli.doctor)
 app.command("ingest")(ingest_command)
+app.command("curate")(curate_command)
+lake_cli.app.command("explain")(explain_command)
+app.command("standardise")(standardise_command)
+lake_cli.app.command("card")(card_command)
+lake_cli.app.command("splits")(splits_command)
 app.add_typer(lake_cli.app, name="lake")
 app.command("plan")(plan_command)
 app.command("batch")(batch_command)

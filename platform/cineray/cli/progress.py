@@ -1,4 +1,4 @@
-"""The live line of an ingest on a terminal: videos per second, time left, rejects. Silent where nobody is watching."""
+"""The live line of long work on a terminal: speed, time left, rejects. Silent where nobody is watching."""
 
 from __future__ import annotations
 
@@ -53,3 +53,24 @@ def ingest_progress() -> Iterator[Callable[[IngestProgress], None]]:
             )
 
         yield tell
+
+
+@contextmanager
+def counted_progress(noun: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Gives the function that counted work tells its stage, how much is done and how much there is to."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn(noun),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=words, transient=True) as bar:
+        line = bar.add_task("starting", total=None)
+        yield lambda stage, done, total: bar.update(line, description=stage, completed=done, total=total)

@@ -2,8 +2,9 @@
 
 `decode_visit` opens the video once and goes forward once over the frames that any of its clips wants: it starts at key
 frames, skips what nobody needs, and writes cut, resized and turned pictures straight into the arrays that it was given.
-`ranges_for` says which bytes that takes. `write_mp4` is the way back, for people who want to look. FFmpeg is touched
-here; names are loaded when they are first used, and torch only by the decoder that needs it.
+`ranges_for` says which bytes that takes. `reencode` writes a video anew for training, and `write_mp4` is the way back,
+for people who want to look. FFmpeg is touched here; names are loaded when they are first used, and torch only by the
+decoder that needs it.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from cineray.decode.visit_file import VisitFile
 from cineray.records import Crop, IndexedVideo
 
 # No demuxer that opens other files; -genpts: times are those that the index saw.
-_OPTIONS = {
+CONTAINER_OPTIONS = {
     "fflags": "-genpts",
     "skip_estimate_duration_from_pts": "1",
     "protocol_whitelist": "none",
@@ -41,7 +41,7 @@ _OPTIONS = {
         "h264,hevc,m4v,mpegvideo,obu,av1,vc1,vvc"
     ),
 }
-_UNPROBED = {**_OPTIONS, "codec_whitelist": "none"}
+_UNPROBED = {**CONTAINER_OPTIONS, "codec_whitelist": "none"}
 """With no codec allowed while opening, FFmpeg decodes nothing then; the decoder proper is opened afterwards, by us."""
 SEEKABLE = ("mp4", "mov", "matroska", "webm")
 """Containers in which a key frame is found by its time; others are walked through from their beginning."""
@@ -197,7 +197,7 @@ class PyavDecoder:
                     "r",
                     metadata_errors="replace",
                     buffer_size=1 << 16,
-                    options=_UNPROBED if self._seekable else _OPTIONS,
+                    options=_UNPROBED if self._seekable else CONTAINER_OPTIONS,
                 )
             except av.FFmpegError as error:
                 raise self._explained(error) from error
@@ -273,12 +273,12 @@ class PyavDecoder:
 
 
 class _PyavPicture:
-    """A decoded frame, scaled on demand."""
+    """A decoded frame, scaled on demand; `frame` is FFmpeg's own, for who encodes it again."""
 
     def __init__(self, frame: VideoFrame, video: IndexedVideo, scaler: Scaler) -> None:
-        self._frame, self._video, self._scaler = frame, video, scaler
+        self.frame, self._video, self._scaler = frame, video, scaler
 
     def write(self, crop: Crop, into_HWC: Pixels) -> None:
         """See `seam.Picture`."""
-        pixels = self._scaler.pixels(self._frame, coded_crop(crop, self._video))
+        pixels = self._scaler.pixels(self.frame, coded_crop(crop, self._video))
         np.copyto(between_borders(crop, into_HWC), turned(pixels, self._video.rotation_degrees, flip=crop.flip))

@@ -14,7 +14,8 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from cineray.errors import CinerayError
@@ -25,10 +26,17 @@ from cineray.records import IndexedVideo, Reject, VideoFile
 from cineray.storage import AccessPolicy
 
 Index = Callable[..., IndexedVideo | Reject]
+Ask = Callable[[VideoFile, dict[str, Any], bytes, AccessPolicy], Message]
+"""Something else that a child can be asked of a file: the request and its bytes go in, an answer comes out."""
+
+_NO_ASKS: Mapping[str, Ask] = MappingProxyType({})
 
 
-def serve(index: Index = index_video) -> None:
-    """Answer requests until the parent closes the pipe. The first message out says that we are ready."""
+def serve(index: Index = index_video, *, asks: Mapping[str, Ask] = _NO_ASKS) -> None:
+    """Answer requests until the parent closes the pipe. The first message out says that we are ready.
+
+    `asks`: what else this child answers, by the name that `IndexPool.ask` uses. Limits are the same.
+    """
     answers = _take_over_stdout()
     _end_with_parent()
     _send(answers, ({"ready": os.getpid()}, b""))
@@ -38,13 +46,15 @@ def serve(index: Index = index_video) -> None:
         except EOFError:
             return
         _limit(request)
-        _send(answers, _answer(index, request, raw))
+        _send(answers, _answer(index, asks, request, raw))
 
 
-def _answer(index: Index, request: dict[str, Any], raw: bytes) -> Message:
+def _answer(index: Index, asks: Mapping[str, Ask], request: dict[str, Any], raw: bytes) -> Message:
     file = file_from_dict(request["file"])
     policy = AccessPolicy(allow_hosts=frozenset(request["allow_hosts"]))
     try:
+        if "ask" in request:
+            return asks[request["ask"]](file, request, raw, policy)
         if "remux" in request:
             from cineray.index.rewrite import remux  # seldom needed, and not to be paid for by everyone
 

@@ -14,13 +14,14 @@ import os
 import queue
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 from cineray.errors import UsageError
-from cineray.index.wire import indexed_to_dict
+from cineray.index.wire import Message, indexed_to_dict
 from cineray.index.worker import Limits, Worker
 from cineray.records import IndexedVideo, Reject, VideoFile
 from cineray.storage import AccessPolicy
@@ -82,10 +83,26 @@ class IndexPool:
             os.unlink(out_path)  # the child may have been killed before it could do so
         return result
 
+    def ask(self, file: VideoFile, what: str, told: Mapping[str, Any], raw: bytes = b"") -> Message | Reject:
+        """Ask a child something else than to index: one of the `asks` that the program of `child_command` serves.
+
+        Plain values and bytes go in and come out; an answer that is a `Reject` comes out as one.
+        """
+        with self._child() as worker:
+            answer = worker.exchange(file, {**self._request, **told, "ask": what}, raw, self.limits)
+        if not isinstance(answer, Reject) and "reject" in answer[0]:
+            return Reject(**answer[0]["reject"])
+        return answer
+
     def _ask(self, file: VideoFile, request: dict[str, Any], raw: bytes = b"") -> IndexedVideo | Reject:
+        with self._child() as worker:
+            return worker.ask(file, request, raw, self.limits)
+
+    @contextmanager
+    def _child(self) -> Iterator[Worker]:
         worker = self._free.get()
         try:
-            return worker.ask(file, request, raw, self.limits)
+            yield worker
         finally:
             self._free.put(worker)
 

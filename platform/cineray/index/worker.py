@@ -69,6 +69,11 @@ class Worker:
 
     def ask(self, file: VideoFile, request: dict[str, Any], raw: bytes, limits: Limits) -> IndexedVideo | Reject:
         """Hand the file to the child and wait for its answer, its end, or the deadline."""
+        answer = self.exchange(file, request, raw, limits)
+        return answer if isinstance(answer, Reject) else result_of(answer)
+
+    def exchange(self, file: VideoFile, request: dict[str, Any], raw: bytes, limits: Limits) -> Message | Reject:
+        """The same, with the child's answer as it is, whatever was asked."""
         message = pack(({**request, "file": file_to_dict(file)}, raw))
         child = self.send(message)
         try:
@@ -95,16 +100,15 @@ class Worker:
         self.files += 1
         return child
 
-    def understood(self, message: Message) -> IndexedVideo | Reject:
-        """The answer as a record; what is no file's fault is raised."""
+    def understood(self, message: Message) -> Message:
+        """The answer, looked at: what is no file's fault is raised, and a child that ran out of memory is ended."""
         if "error" in message[0]:
             error = CinerayError(message[0]["error"])
             error.exit_code = message[0]["exit_code"]
             raise error
-        result = result_of(message)
-        if isinstance(result, Reject) and result.reason == "out_of_memory":
+        if message[0].get("reject", {}).get("reason") == "out_of_memory":
             self.stop()  # what it holds by now is unknown; a fresh one costs a tenth of a second
-        return result
+        return message
 
     def start(self) -> _Running:
         """Start a child. One that is killed before it is ready, as when memory is short, is started again, 3 times."""

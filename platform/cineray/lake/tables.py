@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import random
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from cineray.storage import lance_options, lance_uri
 DATA_FORMAT = "2.2"
 _COMMIT_TRIES = 60
 _SCAN_ROWS = 4096
+_ROW_NUMBER = "cineray_row_number"
 
 
 def _pylance() -> Any:
@@ -270,6 +272,30 @@ class Table:
         """Remove these versions and the files that only they need. Lance refuses tagged ones and the newest."""
         if versions:
             self.open(self.latest()).cleanup_old_versions(versions=list(versions))
+
+
+def matching(rows: pa.Table, filters: Sequence[str]) -> list[npt.NDArray[np.bool_]]:
+    """For each SQL filter the rows for which it is true; the language is that of `scan`, because Lance reads both.
+
+    For rows that are in no table of a lake: they lie in a temporary one meanwhile.
+    """
+    lance = _pylance()
+    numbered = rows.append_column(_ROW_NUMBER, pa.array(np.arange(rows.num_rows)))
+    found = []
+    with tempfile.TemporaryDirectory(prefix="cineray-rows-") as folder:
+        dataset = lance.write_dataset(numbered, folder, data_storage_version=DATA_FORMAT)
+        for where in filters:
+            held = np.zeros(rows.num_rows, np.bool_)
+            try:
+                numbers = dataset.scanner(columns=[_ROW_NUMBER], filter=where).to_table()[_ROW_NUMBER].to_numpy()
+            except (ValueError, OSError, pa.ArrowException) as error:
+                known = ", ".join(rows.column_names)
+                raise UsageError(
+                    f"the filter {where!r} cannot be used: {_short(error)}. The columns are {known}"
+                ) from error
+            held[numbers] = True
+            found.append(held)
+    return found
 
 
 def tag_name(version: int) -> str:

@@ -24,6 +24,7 @@ from cineray.storage import join_uri
 
 COMMANDS: Mapping[str, Literal["job", "place"]] = {
     "ingest": "place",
+    "curate": "job",
     "plan": "job",
     "bench": "job",
     "latents": "job",

@@ -2,7 +2,8 @@
 in, text or JSON lines come out on standard error, where Ray and Kubernetes collect them.
 
     log_lines()                                        once per process, at its start
-    belongs(run="shapes-1f", rank=3)                   as soon as it is known; step=120 whenever that changes
+    with belonging(run="shapes-1f", rank=3):           while that is what the process does
+        belongs(step=120)                              whenever that changes
     logging.getLogger("cineray.train").warning(...)    as everywhere
 
     CINERAY_LOG=json   {"at": "2026-11-21T10:02:00.125Z", "level": "WARNING", "logger": "cineray.train", "run": ...}
@@ -17,6 +18,8 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -40,6 +43,18 @@ def belongs(**facts: str | int | None) -> None:
             _belongs.pop(name, None)
         else:
             _belongs[name] = value
+
+
+@contextmanager
+def belonging(**facts: str | int | None) -> Iterator[None]:
+    """Records within carry these and what `belongs` adds meanwhile; afterwards they carry what they did before."""
+    before = dict(_belongs)
+    belongs(**facts)
+    try:
+        yield
+    finally:
+        _belongs.clear()
+        _belongs.update(before)
 
 
 def log_lines(stream: TextIO | None = None, *, level: int = logging.WARNING, form: str = "") -> logging.Handler:

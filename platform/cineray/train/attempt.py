@@ -17,7 +17,7 @@ from torch import nn
 from cineray.config import job_to_yaml
 from cineray.errors import Interrupted
 from cineray.models import VideoModel
-from cineray.telemetry.log_lines import belongs
+from cineray.telemetry.log_lines import belonging
 from cineray.train.beginning import (
     beginning_facts,
     first_checkpoint,
@@ -75,7 +75,6 @@ def attempt_run(
     """
     attempt = run.begin_attempt(world_size=world.size, job=_job_text(job, run)) if world.rank == 0 else None
     number = int(world.sum_(torch.tensor(attempt.number if attempt is not None else 0, device=world.device)))
-    belongs(run=run.run_id, attempt=number, rank=world.rank)
     told = [*sinks, *open_sinks(job.tracking, run, job.model_dump(mode="json"))] if attempt is not None else []
     recorder = RunRecorder(
         run,
@@ -89,7 +88,7 @@ def attempt_run(
         sinks=told,
     )
     latents = RunLatents(job, world.device)
-    with closed_after(recorder):
+    with belonging(run=run.run_id, attempt=number, rank=world.rank), closed_after(recorder):
         told_too: dict[str, Any] = {"stop": stop, "on_checkpoint": on_checkpoint, "latents": latents}
         result = _learned(
             job, run, latents.batches(batches), world=world, attempt=attempt, recorder=recorder, **told_too

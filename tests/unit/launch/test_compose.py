@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cineray.config import Config, override
+from cineray.curate import CurateJob
 from cineray.errors import UsageError
 from cineray.feed import FeedConfig
 from cineray.launch.compose import Composed, Wish, compose
@@ -256,10 +257,20 @@ def test_what_is_known_of_a_job_names_secrets_and_holds_none(job: str) -> None:
 
 
 def test_what_cannot_be_submitted_is_refused(job: str) -> None:
-    with pytest.raises(UsageError, match="`demo` cannot be submitted; wanted one of ingest, plan,"):
+    with pytest.raises(UsageError, match="`demo` cannot be submitted; wanted one of ingest, curate, plan,"):
         composed(job, "demo")
     with pytest.raises(UsageError, match=r"there is no job at jobs/tyni\.py; give a file of this machine"):
         composed("jobs/tyni.py")
     Path(job).with_name("run.json").write_text("{}")
     with pytest.raises(UsageError, match=r"the job tiny\.py would not travel: of a lake or a run"):
         composed(job)
+
+
+def test_a_curation_is_sent_with_its_lake_made_definite(job: str) -> None:
+    def read_curation(_file: str, sets: list[str]) -> Config:
+        return override(CurateJob(name="clean", lake="demo-out/lake"), sets)
+
+    made = compose(
+        Wish(command="curate", job=job, places="s3://b/p", code="cluster", rest=("--dry-run",)), read_curation
+    )
+    assert made.submission.words == ("curate", "tiny.py", "--dry-run", "--set", "lake=s3://b/p/demo-out/lake")

@@ -14,7 +14,7 @@ import pytest
 
 from cineray.errors import UsageError
 from cineray.telemetry import log_lines as module
-from cineray.telemetry.log_lines import belongs, log_lines
+from cineray.telemetry.log_lines import belonging, belongs, log_lines
 
 LOG = logging.getLogger("cineray.train")
 
@@ -23,6 +23,7 @@ LOG = logging.getLogger("cineray.train")
 def as_before() -> Iterator[None]:
     logger, before = logging.getLogger("cineray"), dict(module._belongs)
     handlers, level, propagate = list(logger.handlers), logger.level, logger.propagate
+    module._belongs.clear()
     yield
     logger.handlers, logger.propagate = handlers, propagate
     logger.setLevel(level)
@@ -94,6 +95,17 @@ def test_the_environment_says_which_form_and_another_word_is_refused(monkeypatch
     monkeypatch.setenv("CINERAY_LOG", "xml")
     with pytest.raises(UsageError, match="CINERAY_LOG is 'xml'; wanted one of text, json"):
         log_lines(stream)
+
+
+def test_what_a_finished_run_told_is_not_told_of_what_the_process_does_next() -> None:
+    belongs(rank=1)
+    with belonging(run="shapes-1f", rank=0):
+        belongs(step=12)
+        assert module._belongs == {"run": "shapes-1f", "rank": 0, "step": 12}
+    assert module._belongs == {"rank": 1}
+    with pytest.raises(OSError, match="disk"), belonging(run="shapes-2f"):
+        raise OSError("disk")
+    assert module._belongs == {"rank": 1}
 
 
 def test_a_name_that_a_line_has_already_is_refused() -> None:

@@ -1,0 +1,142 @@
+"""What was measured already, so that nothing is measured twice. Finished rows go in; columns of any video come out.
+
+    staging/curate/<run id>/part-<digest>.parquet     rows of this and of killed or dry runs, put if absent
+    layers/quality of the head                        rows of earlier curations: one per video and stage
+
+A result is known by its video's content, the stage's name, version and config, and what is said of the video. Parts
+are cleared once their rows are in a version; a part that another run cleared meanwhile is measured again, no more.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from blake3 import blake3
+
+from cineray import storage
+from cineray.curate.looker import Looked, Todo
+from cineray.curate.stage import Columns, Stage, columns_from_json, stage_key
+from cineray.curate.videos import Listed
+from cineray.errors import PlaceMissing
+from cineray.lake import Lake, Version
+
+QUALITY_LAYER = "layers/quality"
+PART_LIMIT_BYTES = 1 << 30
+MACHINE_REASONS = frozenset({"timed_out", "out_of_memory", "decoder_crashed", "unreadable"})
+"""Rejects that may be the machine's fault and not the video's: the next run looks again."""
+_SCHEMA = pa.schema([(name, pa.string()) for name in ("video_id", "said", "columns", "reason", "detail")])
+
+
+class Cache:
+    """Results of stages by video, of this run, of those before it and of the head."""
+
+    def __init__(self, lake: Lake, head: Version, stages: Iterable[Stage]) -> None:
+        self.keys = {stage.name: stage_key(stage) for stage in stages}
+        self.folder = storage.join_uri(lake.uri, "staging", "curate")
+        self.own = storage.join_uri(self.folder, uuid.uuid4().hex[:12])
+        self._found = self._parts(self.folder)
+        self._held: dict[str, tuple[str, dict[str, str]]] = {}
+        self._rejects: dict[str, Looked] = {}
+        for looked in (*_of_head(lake, head), *self._of_parts(self._found)):
+            if looked.reason not in MACHINE_REASONS:
+                self.add(looked)
+
+    def add(self, looked: Looked) -> None:
+        """Take in a finished row; what was said of a video before, and other versions of a stage, are forgotten."""
+        if looked.reason:
+            self._rejects[looked.video_id] = looked
+            return
+        self._rejects.pop(looked.video_id, None)
+        said, held = self._held.get(looked.video_id, (looked.said, {}))
+        wanted = set(self.keys.values())
+        new = {key: text for key, text in looked.columns.items() if key in wanted}
+        if new:
+            self._held[looked.video_id] = (looked.said, {**(held if said == looked.said else {}), **new})
+
+    def refresh(self) -> None:
+        """Take in what other processes wrote for this run."""
+        for looked in self._of_parts(self._parts(self.own)):
+            self.add(looked)
+
+    def todo(self, listed: Iterable[Listed]) -> Iterator[Todo]:
+        """The videos of which something is not known, and what."""
+        for one in listed:
+            texts = self.texts(one)
+            missing = tuple(name for name, key in self.keys.items() if key not in texts)
+            if missing and not self.reject(one):
+                yield Todo(one, missing)
+
+    def texts(self, listed: Listed) -> dict[str, str]:
+        """The columns of each stage as text, by the stage's key."""
+        said, held = self._held.get(listed.video_id, ("", {}))
+        return held if said == listed.said else {}
+
+    def columns(self, listed: Listed) -> list[Columns]:
+        """The columns of each stage, in the order of the stages."""
+        texts = self.texts(listed)
+        return [columns_from_json(texts[key]) for key in self.keys.values() if key in texts]
+
+    def reject(self, listed: Listed) -> Looked | None:
+        """Why this video could not be looked at, if this run tried it, or one before it that made no version."""
+        found = self._rejects.get(listed.video_id)
+        return found if found is not None and found.said == listed.said else None
+
+    def write(self, rows: list[Looked]) -> None:
+        """One finished batch, durable when this returns."""
+        for looked in rows:
+            self.add(looked)
+        write_part(self.own, rows)
+
+    def clear(self) -> None:
+        """Drop the parts whose rows are now in a version."""
+        for uri in {*self._found, *self._parts(self.own)}:
+            storage.delete_object(uri)
+        storage.delete_object(self.own, recursive=True)
+
+    def _parts(self, folder: str) -> list[str]:
+        return sorted(info.uri for info in storage.list_objects(folder) if info.uri.endswith(".parquet"))
+
+    def _of_parts(self, uris: Iterable[str]) -> Iterator[Looked]:
+        for uri in uris:
+            try:
+                data = storage.read_object(uri, limit_bytes=PART_LIMIT_BYTES)
+            except PlaceMissing:
+                continue  # cleared by another run: its rows are in a version, or measured again
+            for row in pq.ParquetFile(io.BytesIO(data)).read().to_pylist():
+                yield Looked(**row | {"columns": json.loads(row["columns"])})
+
+
+def write_part(folder: str, rows: list[Looked]) -> None:
+    """Named by what it holds: two tries at one batch (a Ray task that is run again) leave one part."""
+    if not rows:
+        return
+    told = [
+        {
+            "video_id": looked.video_id,
+            "said": looked.said,
+            "columns": json.dumps(looked.columns, sort_keys=True),
+            "reason": looked.reason,
+            "detail": looked.detail,
+        }
+        for looked in rows
+    ]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(told, schema=_SCHEMA), sink, compression="zstd")
+    name = blake3(json.dumps(told).encode()).hexdigest()[:24]
+    storage.put_if_absent(storage.join_uri(folder, f"part-{name}.parquet"), sink.getvalue())
+
+
+def _of_head(lake: Lake, head: Version) -> Iterator[Looked]:
+    """Rows of the quality layer that curation wrote; those of other authors are none of ours."""
+    if QUALITY_LAYER not in head.tables:
+        return
+    for batch in lake.scan(head, QUALITY_LAYER, ["video_id", "author", "source", "value"], "clip_id IS NULL"):
+        for row in batch.to_pylist():
+            if row["video_id"] and row["source"] and "@" in (row["author"] or ""):
+                columns = {row["author"]: row["value"]}
+                yield Looked(video_id=row["video_id"], said=row["source"], columns=columns)

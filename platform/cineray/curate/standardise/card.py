@@ -1,0 +1,188 @@
+"""A dataset card: a version of a lake in; a README.md as Hugging Face reads it out, front matter and Markdown.
+
+It says what the version holds, how it was made, what was left out and why, and what nobody has said yet: licence,
+consent, use. Those are questions, marked as such, because a card that guesses at them is worse than none. Text that
+comes from data is escaped, so that no label can write a heading.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cineray.curate.standardise.next_version import CURATION
+from cineray.curate.standardise.split_check import check_splits
+from cineray.lake import Lake, Version, unpack_text
+
+_MOST_ROWS = 12
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_COLUMNS = ["video_id", "state", "reason", "codec", "width", "height", "rotation_degrees", "duration_seconds"]
+_SAID = ["num_frames", "size_bytes", "label", "captions", "uri", "audio"]
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What is counted of the media rows."""
+
+    videos: int = 0
+    seconds: float = 0.0
+    frames: int = 0
+    size_bytes: int = 0
+    captioned: int = 0
+    with_sound: int = 0
+    codecs: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    shards: set[str] = field(default_factory=set)
+
+
+def dataset_card(lake: Lake, version: Version, *, name: str = "", licence: str = "", data_files: str = "") -> str:
+    """The card's text. `data_files`: the folder of the shards, relative to the card; empty if they do not go along.
+
+    `licence` is one of Hugging Face's identifiers, such as `cc-by-4.0`.
+    """
+    tally = _tally(lake, version)
+    title = name or f"Video dataset, version {version.number}"
+    front = _front_matter(version, tally, title, licence, data_files)
+    parts = [
+        front,
+        f"# {_plain(title)}",
+        _summary(version, tally),
+        _table("Splits", ("split", "clips", "seconds"), _splits(lake, version)),
+        _table("Pictures", ("size", "videos"), tally.sizes.most_common(_MOST_ROWS)),
+        _table("Labels", ("label", "videos"), tally.labels.most_common(_MOST_ROWS)),
+        _table("Layers", ("layer", "rows"), [(n, version.tables[f"layers/{n}"].rows) for n in version.layers()]),
+        _table("Left out", ("what", "why", "count"), _left_out(lake, version, tally)),
+        _leaks(lake, version),
+        _provenance(lake, version),
+        _questions(licence),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _tally(lake: Lake, version: Version) -> _Tally:
+    tally = _Tally()
+    for batch in lake.scan(version, "media", [*_COLUMNS, *_SAID]):
+        for row in batch.to_pylist():
+            _count(tally, row)
+    return tally
+
+
+def _count(tally: _Tally, row: Mapping[str, Any]) -> None:
+    if row["state"] != "ready":
+        tally.rejected[row["reason"]] += 1
+        return
+    tally.videos += 1
+    tally.seconds += row["duration_seconds"] or 0.0
+    tally.frames += row["num_frames"] or 0
+    tally.size_bytes += row["size_bytes"] or 0
+    tally.captioned += bool(row["captions"])
+    tally.with_sound += bool(row["audio"])
+    tally.codecs[row["codec"]] += 1
+    turned = (row["rotation_degrees"] or 0) % 180 != 0
+    width, height = (row["height"], row["width"]) if turned else (row["width"], row["height"])
+    tally.sizes[f"{width} x {height}"] += 1
+    if row["label"] is not None:
+        tally.labels[unpack_text(row["label"])] += 1
+    if (row["uri"] or "").endswith(".tar"):
+        tally.shards.add(row["uri"])
+
+
+def _front_matter(version: Version, tally: _Tally, title: str, licence: str, data_files: str) -> str:
+    """YAML between lines of dashes, written by a YAML library: titles are data."""
+    import yaml
+
+    size = next((name for most, name in _SIZES if tally.videos < most), "n>1M")
+    told: dict[str, Any] = {"pretty_name": title, "size_categories": [size], "tags": ["video", "webdataset"]}
+    if licence:
+        told["license"] = licence
+    if data_files:
+        folder = data_files.rstrip("/")
+        files = [{"split": split, "path": f"{folder}/{split}/*.tar"} for split in sorted(version.splits)]
+        told["configs"] = [{"config_name": "default", "data_files": files}]
+    return f"---\n{yaml.safe_dump(told, sort_keys=False, allow_unicode=True)}---"
+
+
+def _summary(version: Version, tally: _Tally) -> str:
+    codecs = ", ".join(f"{_plain(codec)} {count:,}" for codec, count in tally.codecs.most_common())
+    shards = f" in {len(tally.shards):,} WebDataset shards" if tally.shards else ""
+    clips = version.counts.get("clips", 0)
+    return (
+        f"{tally.videos:,} videos{shards}, {clips:,} clips, {tally.seconds / 3600:,.2f} hours, "
+        f"{tally.frames:,} frames, {tally.size_bytes / 1e9:,.3f} GB. Codecs: {codecs or 'none'}. "
+        f"{tally.captioned:,} videos have captions, {tally.with_sound:,} have sound."
+    )
+
+
+def _splits(lake: Lake, version: Version) -> Iterator[tuple[str, int, str]]:
+    if "clips" not in version.tables:
+        return
+    ticks = dict[str, float]()
+    for batch in lake.scan(version, "media", ["video_id", "time_base_num", "time_base_den"], "state = 'ready'"):
+        for row in batch.to_pylist():
+            ticks[row["video_id"]] = row["time_base_num"] / row["time_base_den"]
+    seconds: Counter[str] = Counter()
+    for batch in lake.scan(version, "clips", ["video_id", "start_pts", "end_pts", "split"]):
+        for row in batch.to_pylist():
+            length = (row["end_pts"] - row["start_pts"]) * ticks.get(row["video_id"], 0.0)
+            seconds[row["split"] or "none"] += length
+    for split, clips in sorted(version.splits.items()):
+        yield split, clips, f"{seconds[split]:,.1f}"
+
+
+def _left_out(lake: Lake, version: Version, tally: _Tally) -> list[tuple[str, str, int]]:
+    clips: Counter[str] = Counter()
+    if CURATION in version.tables:
+        for batch in lake.scan(version, CURATION, ["value"]):
+            for row in batch.to_pylist():
+                told = json.loads(row["value"])
+                clips[str(told.get("rule") or told.get("reason"))] += 1
+    return [
+        *(("video", reason, count) for reason, count in tally.rejected.most_common()),
+        *(("clip", rule, count) for rule, count in clips.most_common()),
+    ]
+
+
+def _leaks(lake: Lake, version: Version) -> str:
+    problems = check_splits(lake, version)
+    if not problems:
+        return "No video, group or set of known duplicates lies in two splits."
+    told = "\n".join(f"- {_plain(str(problem))}" for problem in problems[:_MOST_ROWS])
+    return f"## Splits that leak\n\n{len(problems)} things lie in more than one split:\n\n{told}"
+
+
+def _provenance(lake: Lake, version: Version) -> str:
+    """From the version back to the first one: who did what, when."""
+    by_number = {one.number: one for one in lake.versions()}
+    lines, at = [], by_number.get(version.number)
+    while at is not None:
+        lines.append((at.number, at.created_at[:10], at.message or at.command, at.fingerprint[:16]))
+        at = by_number.get(at.parent) if at.parent is not None else None
+    return _table("How it was made", ("version", "date", "what", "fingerprint"), lines)
+
+
+def _questions(licence: str) -> str:
+    asked = [] if licence else ["Under which licence may the videos be used?"]
+    asked += ["Did the people who are seen and heard agree?", "What is it for, and what must it not be used for?"]
+    lines = "\n".join(f"- [ ] {question}" for question in asked)
+    return f"## Still to be said by whoever publishes it\n\n{lines}"
+
+
+def _table(title: str, header: tuple[str, ...], rows: Any) -> str:
+    lines = [" | ".join(f"{_plain(cell)}" for cell in row) for row in rows]
+    if not lines:
+        return ""
+    top = f"| {' | '.join(header)} |\n|{' --- |' * len(header)}"
+    return f"## {title}\n\n{top}\n" + "\n".join(f"| {line} |" for line in lines)
+
+
+def _plain(value: Any) -> str:
+    """One line of text that Markdown takes as it is."""
+    text = f"{value:,}" if isinstance(value, int) else " ".join(str(value).split())
+    return _SPECIAL.sub(r"\\\1", text)

@@ -1,0 +1,185 @@
+"""From encoded videos to the next version: what each became and the head go in; rows to remove and to add come out.
+
+    media      the new video, where it lies in its shard, with the captions, label and columns of its source
+    places     the same
+    clips      the same spans on the new clock, with their split, group, label and weight
+    layers/*   moved (`moved_layers.py`); and `source_times`: the way back, exactly
+    a reject   its media row says why, its clips leave, `layers/curation` says what they were
+
+It is a function of the finished work and the head alone, so losing a race for the next version costs one more call.
+Videos that came into the lake meanwhile stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cineray.curate.standardise.moved_layers import moved_rows
+from cineray.curate.standardise.shards import Lies
+from cineray.curate.standardise.times import Moved
+from cineray.lake import (
+    Changes,
+    Lake,
+    Version,
+    batches_of,
+    clip_row,
+    layer_row,
+    media_row,
+    place_row,
+    reject_row,
+    unpack_text,
+)
+from cineray.records import IndexedVideo, Reject, VideoFile
+
+AUTHOR = "standardise"
+SOURCE_TIMES = "layers/source_times"
+CURATION = "layers/curation"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """One standardised video: what it is now, where it lies, and how it came from its source."""
+
+    video: IndexedVideo
+    lies: Lies
+    moved: Moved
+    psnr_db: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of the videos of a version, by the sources' ids."""
+
+    ready: Mapping[str, Ready]
+    rejects: Mapping[str, Reject]
+
+    def touches(self, video_id: str | None) -> bool:
+        """Whether anything is to be done about this video."""
+        return video_id in self.ready or video_id in self.rejects
+
+
+class NextVersion:
+    """What standardising would change in one head."""
+
+    def __init__(self, lake: Lake, head: Version, outcome: Outcome) -> None:
+        self.lake, self.head, self.outcome = lake, head, outcome
+        self.moved = {old: ready.moved for old, ready in outcome.ready.items()}
+        self.old_clips: list[Row] = []
+        self.clip_ids: dict[str, tuple[str, str]] = {}
+
+    def changes(self) -> Changes:
+        """Rows to add and to remove: a table of which any row changes is written anew."""
+        if not any(self.outcome.touches(row["video_id"]) for row in self._rows("media", ["video_id"])):
+            return Changes()
+        for row in self._rows("clips"):
+            if self.outcome.touches(row["video_id"]):
+                self.old_clips.append(row)
+                if row["video_id"] in self.moved:
+                    self.clip_ids[row["clip_id"]] = (row["video_id"], self._moved_clip(row)["clip_id"])
+        layers = {f"layers/{name}" for name in self.head.layers()} | {SOURCE_TIMES}
+        layers |= {CURATION} if self.outcome.rejects else set()
+        add = {"media": self._media(), "places": self._places(), "clips": self._clips()}
+        add |= {table: self._layer(table) for table in sorted(layers)}
+        keys = {"media": "video_id", "places": "place_id", "clips": "clip_id"}
+        remove = {table: f"{keys.get(table, 'row_id')} IS NOT NULL" for table in add if table in self.head.tables}
+        return Changes(add={table: batches_of(table, rows) for table, rows in add.items()}, remove=remove)
+
+    def _rows(self, table: str, columns: list[str] | None = None) -> Iterator[Row]:
+        if table in self.head.tables:
+            for batch in self.lake.scan(self.head, table, columns, batch_size=512):
+                yield from batch.to_pylist()
+
+    def _media(self) -> Iterator[Row]:
+        for row in self._rows("media"):
+            if row["video_id"] in self.outcome.rejects:
+                yield self._rejected(row)
+            elif row["video_id"] in self.outcome.ready:
+                yield self._standardised(row)
+            else:
+                yield row
+
+    def _standardised(self, row: Row) -> Row:
+        ready = self.outcome.ready[row["video_id"]]
+        columns = json.loads(row["columns"]) if row["columns"] else {}
+        return media_row(
+            ready.video,
+            place=ready.lies.place,
+            label=_text(row["label"]),
+            captions=[unpack_text(text) for text in row["captions"] or ()],
+            columns=columns | {"standardised_from": row["video_id"]},
+        )
+
+    def _rejected(self, row: Row) -> Row:
+        reject = self.outcome.rejects[row["video_id"]]
+        made = reject_row(reject, source="", video_id=row["video_id"])
+        same = ("label", "captions", "columns", "uri", "offset", "length", "content_hash", "size_bytes")
+        return made | {name: row[name] for name in same}
+
+    def _places(self) -> Iterator[Row]:
+        named: set[str] = set()
+        for row in self._rows("places"):
+            ready = self.outcome.ready.get(row["video_id"])
+            if ready is None:
+                yield row
+            elif row["video_id"] not in named:  # of several places of a source, one name is enough
+                named.add(row["video_id"])
+                yield self._place(ready, unpack_text(row["name"]), unpack_text(row["source"]))
+
+    def _place(self, ready: Ready, name: str, source: str) -> Row:
+        lies = ready.lies
+        file = VideoFile(name=name, place=lies.place, size_bytes=ready.video.size_bytes, version_tag=lies.version_tag)
+        return place_row(file, video_id=ready.video.video_id, source=source)
+
+    def _clips(self) -> Iterator[Row]:
+        for row in self._rows("clips"):
+            if row["video_id"] in self.moved:
+                yield self._moved_clip(row)
+            elif row["video_id"] not in self.outcome.rejects:
+                yield row
+
+    def _moved_clip(self, row: Row) -> Row:
+        moved = self.moved[row["video_id"]]
+        start, end = moved.span(row["start_pts"], row["end_pts"])
+        return clip_row(
+            video_id=moved.video_id,
+            start_pts=start,
+            end_pts=end,
+            split=row["split"],
+            group_id=unpack_text(row["group_id"]),
+            label=_text(row["label"]),
+            weight=row["weight"],
+        )
+
+    def _layer(self, table: str) -> Iterator[Row]:
+        rows = self._rows(table)
+        if table == SOURCE_TIMES:
+            # A video that is standardised a second time has its new way back, to what it was made of this time.
+            yield from (row for row in rows if row["video_id"] not in self.moved)
+            for ready in self.outcome.ready.values():
+                yield layer_row(value=ready.moved.source_times, author=AUTHOR, video_id=ready.video.video_id)
+            return
+        yield from moved_rows(table, rows, self.moved, self.clip_ids)
+        if table == CURATION:
+            yield from self._left_out()
+
+    def _left_out(self) -> Iterator[Row]:
+        for clip in self.old_clips:
+            reject = self.outcome.rejects.get(clip["video_id"])
+            if reject is not None:
+                told = {"rule": AUTHOR, "reason": reject.reason, "figures": {"detail": reject.detail}}
+                told |= {"group_id": clip["group_id"], "split": clip["split"]}
+                yield layer_row(
+                    value=json.dumps(told, sort_keys=True),
+                    author=AUTHOR,
+                    video_id=clip["video_id"],
+                    start_pts=clip["start_pts"],
+                    end_pts=clip["end_pts"],
+                )
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else unpack_text(text)

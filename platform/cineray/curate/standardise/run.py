@@ -1,0 +1,194 @@
+"""`standardise`: a version of a lake in; shards, and the next version whose media lie in them, out.
+
+    survey -> leave out what is finished -> encode (in this process, or on Ray) -> staging -> shards -> commit -> clear
+
+Killed at any moment it leaves the last version whole, and run again it goes on: encoded videos are in the staging,
+finished shards are known by their names. A video that fails is a row with a reason. What the settings have been applied
+to already stays as it is, so standardising twice makes no version; and so does a video without a clip.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cineray import storage
+from cineray.curate.standardise.config import StandardiseConfig
+from cineray.curate.standardise.encoder import Encoder, Progress
+from cineray.curate.standardise.gather import SAME_PICTURES, Gathered, gathered
+from cineray.curate.standardise.next_version import SOURCE_TIMES, NextVersion
+from cineray.curate.standardise.staging import Staging
+from cineray.curate.standardise.times import SourceTimes
+from cineray.curate.videos import Listed, survey
+from cineray.errors import Interrupted, TooManyRejects
+from cineray.lake import Changes, Lake, Version
+
+OnProgress = Callable[[Progress, int], None]
+"""Called with what was done so far, and how many videos there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandardiseReport:
+    """What standardising did. `version` is the head that it left, which is the old one where nothing was to do."""
+
+    version: Version
+    videos: int
+    """Standardised now."""
+    unchanged: int
+    """Had these settings already."""
+    without_clips: int
+    """Of which no clip is drawn: left as they are."""
+    resumed: int
+    """Of the videos, those that a killed run had finished."""
+    rejected: dict[str, int]
+    """How many videos were left out, by reason."""
+    shards: tuple[str, ...]
+    bytes_before: int
+    bytes_after: int
+    psnr_db: float | None
+    """Of brightness, the mean over videos: what the encoder lost."""
+    seconds: float
+    limit_exceeded: str = field(default="")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts that `--json` prints; scripts depend on the names."""
+        told = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        told |= {"version": self.version.number, "fingerprint": self.version.fingerprint, "shards": list(self.shards)}
+        return told | {"seconds": round(self.seconds, 3)}
+
+
+def standardise(
+    config: StandardiseConfig,
+    *,
+    engine: Literal["local", "ray"] = "local",
+    workers: int = 0,
+    address: str = "",
+    on_progress: OnProgress = lambda _done, _total: None,
+    author: str = "cineray",
+    command: str = "",
+    message: str = "",
+) -> StandardiseReport:
+    """Encode every ready video of a version, write shards, and make the next version of them."""
+    began = time.monotonic()
+    lake = Lake.open(config.lake)
+    with lake.writing() as held:
+        run = _Run(config, lake, on_progress)
+        try:
+            run.encode(engine, workers, address)
+        except KeyboardInterrupt:
+            raise Interrupted("stopped; encoded videos are kept, run the same command to go on") from None
+        found = gathered(lake, run.base, run.staging, run.todo, config)
+        told = {"author": author, "command": command or shlex.join(sys.argv), "message": message}
+        version = run.commit(found, held.check, told)
+        run.staging.clear()
+    return run.report(version, found, time.monotonic() - began)
+
+
+def check_limit(report: StandardiseReport) -> None:
+    """Raise where more was left out than the config allows; the version is made all the same."""
+    if report.limit_exceeded:
+        raise TooManyRejects(report.limit_exceeded)
+
+
+class _Run:
+    """One standardising on its way."""
+
+    def __init__(self, config: StandardiseConfig, lake: Lake, on_progress: OnProgress) -> None:
+        self.config, self.lake, self.on_progress = config, lake, on_progress
+        self.base = lake.resolve(config.version)
+        self.staging = Staging(lake.uri, config.work_key())
+        self.staging.forget_machine_rejects()
+        listed, wanted = survey(lake, self.base, None), self._with_clips()
+        drawn = [one for one in listed if one.video_id in wanted]
+        had = self._standardised_already()
+        self.todo: list[Listed] = [one for one in drawn if one.video_id not in had]
+        self.unchanged, self.without_clips = len(drawn) - len(self.todo), len(listed) - len(drawn)
+        finished = self.staging.finished()
+        self.left = [one for one in self.todo if one.video_id not in finished]
+
+    def _with_clips(self) -> set[str]:
+        """A video of which curation left no clip is not worth encoding: it stays as it is, and where it is."""
+        found: set[str] = set()
+        if "clips" in self.base.tables:
+            for batch in self.lake.scan(self.base, "clips", ["video_id"]):
+                found.update(batch["video_id"].to_pylist())
+        return found
+
+    def _standardised_already(self) -> set[str]:
+        wanted, had = self.config.encoding.digest(), set()
+        if SOURCE_TIMES in self.base.tables:
+            for batch in self.lake.scan(self.base, SOURCE_TIMES, ["video_id", "value"]):
+                for row in batch.to_pylist():
+                    if SourceTimes.from_json(row["value"]).encoding == wanted:
+                        had.add(row["video_id"])
+        return had
+
+    def encode(self, engine: str, workers: int, address: str) -> None:
+        """Encode what is not finished."""
+        done = Progress(videos=len(self.todo) - len(self.left))
+        self.on_progress(done, len(self.todo))
+        for one in self._encoded(engine, workers, address):
+            done = done + one
+            self.on_progress(done, len(self.todo))
+
+    def _encoded(self, engine: str, workers: int, address: str) -> Iterator[Progress]:
+        if not self.left:
+            return
+        if engine == "ray":
+            from cineray.curate.standardise.ray_standardise import encode_on_ray
+
+            tries = storage.join_uri(self.staging.folder, "tries", uuid.uuid4().hex[:12])
+            yield from encode_on_ray(
+                self.config, self.base, self.left, tries_uri=tries, workers=workers, address=address
+            )
+            return
+        at_once = min(workers or len(os.sched_getaffinity(0)), len(self.left))
+        with Encoder(self.lake, self.base, self.config, workers=at_once) as encoder:
+            yield from encoder.encode(self.left)
+
+    def commit(self, found: Gathered, check_lease: Callable[[], None], told: dict[str, str]) -> Version:
+        """The next version; the head where nothing was to do."""
+
+        def prepare(head: Version | None) -> Changes:
+            check_lease()  # whoever slept through it may have lost its staging to gc
+            assert head is not None  # `resolve` has found a version, and versions do not go away
+            return NextVersion(self.lake, head, found.outcome).changes()
+
+        source = f"{self.lake.uri} version {self.base.number}"
+        return self.lake.commit(prepare, source=source, processing=self.config.model_dump(mode="json"), **told)
+
+    def report(self, version: Version, found: Gathered, seconds: float) -> StandardiseReport:
+        """What all this came to."""
+        ready, rejects = found.outcome.ready, found.outcome.rejects
+        reasons = Counter(reject.reason for reject in rejects.values())
+        failed = len(rejects) - reasons[SAME_PICTURES]  # a copy that is left out is no failure
+        limit, over = self.config.max_reject_fraction, ""
+        if self.todo and failed / len(self.todo) > limit:
+            query = "--filter \"state = 'rejected'\" --columns video_id,reason,detail"
+            over = (
+                f"{failed} of {len(self.todo)} videos were left out ({dict(reasons)}); max_reject_fraction "
+                f"allows {limit:.0%}. The good ones are in version {version.number}; see the reasons with "
+                f"`cineray lake query {shlex.quote(self.config.lake)} {query}`"
+            )
+        return StandardiseReport(
+            version=version,
+            videos=len(ready),
+            unchanged=self.unchanged,
+            without_clips=self.without_clips,
+            resumed=len(self.todo) - len(self.left),
+            rejected=dict(reasons),
+            shards=found.shards,
+            bytes_before=found.bytes_before,
+            bytes_after=sum(one.video.size_bytes for one in ready.values()),
+            psnr_db=sum(one.psnr_db for one in ready.values()) / len(ready) if ready else None,
+            seconds=seconds,
+            limit_exceeded=over,
+        )

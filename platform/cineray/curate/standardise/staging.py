@@ -1,0 +1,89 @@
+"""Encoded videos on their way into shards: what each became goes in; all that is finished, by whichever run, comes out.
+
+    staging/standardise-<settings>/<source id>-<hash>.mp4     the encoded bytes, written first
+    staging/standardise-<settings>/<source id>.json           what they are, or why there are none: the finished mark
+
+A killed run leaves whole pairs and at most some bytes without a mark. The folder is named by the settings alone, so the
+next run with the same settings, of any engine, goes on from there; it is cleared when a version holds the result.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict, dataclass
+
+from cineray import storage
+from cineray.curate.standardise.encode_one import Standardised
+from cineray.curate.standardise.wire import standardised_from
+from cineray.index.wire import Message
+from cineray.records import Reject
+
+MACHINE_REASONS = frozenset({"timed_out", "out_of_memory", "decoder_crashed", "unreadable"})
+"""Rejects that may be the machine's fault and not the video's: the next run tries again."""
+_LIMIT_BYTES = 1 << 28
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """What became of one source."""
+
+    source_id: str
+    made: Standardised | None = None
+    source_times: str = ""
+    """`SourceTimes` as JSON."""
+    uri: str = ""
+    """Where the encoded bytes lie."""
+    reject: Reject | None = None
+
+
+class Staging:
+    """The finished work of all runs with the same settings."""
+
+    def __init__(self, lake_uri: str, work_key: str) -> None:
+        self.folder = storage.join_uri(lake_uri, "staging", work_key)
+
+    def finished(self) -> set[str]:
+        """Ids of the sources of which it is known what became of them."""
+        names = (info.uri.rsplit("/", 1)[-1] for info in storage.list_objects(self.folder))
+        return {name.removesuffix(".json") for name in names if name.endswith(".json")}
+
+    def is_finished(self, source_id: str) -> bool:
+        """Whether it is known what became of a source."""
+        return storage.object_exists(storage.join_uri(self.folder, f"{source_id}.json"))
+
+    def put(self, source_id: str, message: Message, local_path: str) -> None:
+        """One encoded video: its bytes, then the mark. Durable when this returns; done twice it changes nothing."""
+        told, frames = message
+        uri = storage.join_uri(self.folder, f"{source_id}-{told['video']['video_id']}.mp4")
+        storage.upload_file(local_path, uri)
+        name = uri.rsplit("/", 1)[-1]
+        self._mark(source_id, {"made": told, "frames": base64.b64encode(frames).decode(), "file": name})
+
+    def put_reject(self, source_id: str, reject: Reject) -> None:
+        """One video that is left out."""
+        self._mark(source_id, {"reject": asdict(reject)})
+
+    def _mark(self, source_id: str, told: dict[str, object]) -> None:
+        storage.put_object(storage.join_uri(self.folder, f"{source_id}.json"), json.dumps(told).encode())
+
+    def take(self, source_id: str) -> Staged:
+        """What became of one source that is finished."""
+        uri = storage.join_uri(self.folder, f"{source_id}.json")
+        told = json.loads(storage.read_object(uri, limit_bytes=_LIMIT_BYTES))
+        if "reject" in told:
+            return Staged(source_id=source_id, reject=Reject(**told["reject"]))
+        made, times = standardised_from((told["made"], base64.b64decode(told["frames"])))
+        bytes_uri = storage.join_uri(self.folder, told["file"])
+        return Staged(source_id=source_id, made=made, source_times=times.to_json(), uri=bytes_uri)
+
+    def forget_machine_rejects(self) -> None:
+        """Let what a machine may have brought about be tried again."""
+        for source_id in sorted(self.finished()):
+            reject = self.take(source_id).reject
+            if reject is not None and reject.reason in MACHINE_REASONS:
+                storage.delete_object(storage.join_uri(self.folder, f"{source_id}.json"))
+
+    def clear(self) -> None:
+        """Drop everything: a version has it."""
+        storage.delete_object(self.folder, recursive=True)

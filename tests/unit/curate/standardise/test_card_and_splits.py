@@ -1,0 +1,114 @@
+"""The dataset card of a version, and what a split check finds that a commit does not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cineray.curate.standardise import StandardiseReport, check_splits, dataset_card
+from cineray.ingest import EngineConfig, IngestConfig, ingest
+from cineray.lake import Changes, Lake, batches_of, layer_row
+
+Run = Callable[..., StandardiseReport]
+
+
+def test_a_card_says_what_is_there_how_it_was_made_and_what_nobody_has_said(
+    lake: Lake, run: Run, footage: Path
+) -> None:
+    (footage / "matroska.mkv").unlink()
+    run()
+    card = dataset_card(lake, lake.resolve("latest"), name="Bars that count", data_files="shards")
+    _, front, text = card.split("---\n", 2)
+    told = yaml.safe_load(front)
+    assert told == {
+        "pretty_name": "Bars that count",
+        "size_categories": ["n<1K"],
+        "tags": ["video", "webdataset"],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [
+                    {"split": "test", "path": "shards/test/*.tar"},
+                    {"split": "train", "path": "shards/train/*.tar"},
+                ],
+            }
+        ],
+    }
+    assert "3 videos in 2 WebDataset shards, 3 clips" in text
+    assert "| video | missing | 1 |" in text
+    assert "| clip | standardise | 1 |" in text
+    assert "| 64 x 48 | 3 |" in text
+    assert "No video, group or set of known duplicates lies in two splits." in text
+    assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith(("| 1 |", "| 2 |"))] == ["| 2", "| 1"]
+    assert "- [ ] Under which licence may the videos be used?" in text
+
+
+def test_a_licence_that_is_given_is_in_the_front_matter(lake: Lake) -> None:
+    card = dataset_card(lake, lake.resolve("latest"), licence="cc-by-4.0")
+    assert yaml.safe_load(card.split("---\n")[1])["license"] == "cc-by-4.0"
+    assert "Under which licence" not in card
+
+
+@pytest.mark.parametrize("name", ["a: b", "- [x]\n# A heading", "<script>"])
+def test_data_writes_neither_markup_nor_front_matter(lake: Lake, name: str) -> None:
+    card = dataset_card(lake, lake.resolve("latest"), name=name)
+    _, front, text = card.split("---\n", 2)
+    assert yaml.safe_load(front)["pretty_name"] == name
+    assert text.count("\n# ") == 1
+    assert "<script>" not in text
+
+
+def test_hugging_face_reads_a_folder_by_its_card(
+    lake: Lake, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets", reason="needs the extra `datasets`: pip install datasets")
+    run(out=str(tmp_path / "published" / "shards"))
+    card = dataset_card(lake, lake.resolve("latest"), data_files="shards")
+    (tmp_path / "published" / "README.md").write_text(card)
+    loaded = datasets.load_dataset(str(tmp_path / "published"), cache_dir=str(tmp_path / "cache"))
+    assert {name: len(split) for name, split in loaded.items()} == {"train": 3, "test": 1}
+
+
+def split_of(lake: Lake) -> dict[str, str]:
+    return {row["video_id"]: row["split"] for row in lake.read("latest", "clips").to_pylist()}
+
+
+def test_duplicates_in_two_splits_are_named_with_their_videos(lake: Lake) -> None:
+    version = lake.resolve("latest")
+    assert check_splits(lake, version) == []
+    splits = split_of(lake)
+    train = next(video for video, split in splits.items() if split == "train")
+    (test,) = (video for video, split in splits.items() if split == "test")
+    (found,) = check_splits(lake, version, duplicates={train: "set-1", test: "set-1"})
+    assert (found.kind, found.name, found.splits) == ("duplicates", "set-1", ("test", "train"))
+    assert found.video_ids == tuple(sorted((train, test)))
+    assert str(found).startswith("duplicates set-1 lies in test and train: ")
+
+
+def test_sets_of_duplicates_that_the_lake_holds_are_looked_at(lake: Lake) -> None:
+    rows = [layer_row(value=json.dumps({"group": "g"}), author="curate", video_id=video) for video in split_of(lake)]
+    lake.commit(
+        lambda _: Changes(add={"layers/duplicates": batches_of("layers/duplicates", rows)}),
+        author="test", command="", source="", processing={},
+    )  # fmt: skip
+    (found,) = check_splits(lake, lake.resolve("latest"))
+    assert (found.kind, len(found.video_ids)) == ("duplicates", 4)
+
+
+def test_two_encodings_of_one_source_in_two_splits_are_found(lake: Lake, run: Run, footage: Path) -> None:
+    """Standardised, then the raw videos come in once more, divided by another salt."""
+    run()
+    told = {
+        "source": str(footage),
+        "lake": lake.uri,
+        "splits": {"salt": "other", "change": True, "group_by": "path:(.*)"},
+    }
+    ingest(IngestConfig.model_validate(told), EngineConfig(engine="local", workers=1))
+    found = check_splits(lake, lake.resolve("latest"))
+    assert {problem.kind for problem in found} == {"source"}
+    assert all(len(problem.video_ids) == 2 for problem in found)
