@@ -30,7 +30,9 @@ def job() -> CurateJob:
             RuleConfig(name="blurred", leave_out="blur_best > 0.75"),
             RuleConfig(name="flashing", leave_out="flashes_per_second > 3"),
             RuleConfig(name="overlaid", leave_out="overlay_share > 0.25"),
-            RuleConfig(name="broken_timing", leave_out="timing_longest_gap_seconds > 1 AND NOT variable_rate"),
+            RuleConfig(
+                name="broken_timing", leave_out="timing_longest_gap_seconds > 1 AND timing_gaps * 50 < num_frames"
+            ),
             RuleConfig(name="no_motion", leave_out="motion_fraction < 0.002 AND motion_camera_speed < 0.02"),
         ),
     )

@@ -1,4 +1,5 @@
-"""Are our pinned dependencies known to be vulnerable? `constraints.txt` goes in, a sentence comes out; 1 if they are.
+"""Are our pinned dependencies known to be vulnerable? `constraints.txt` and that of the image go in, a sentence comes
+out; 1 if they are.
 
     python platform/audit.py          part of `make check`
 
@@ -15,7 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-CONSTRAINTS = Path(__file__).with_name("constraints.txt")
+_HERE = Path(__file__).resolve().parent
+CONSTRAINTS = (_HERE / "constraints.txt", _HERE.parent / "cluster" / "image" / "constraints.txt")
 PATIENCE_SECONDS = 300
 ACCEPTED: dict[str, str] = {}
 """Advisory -> why it does not concern us. Each is looked at again when its package is renewed."""
@@ -24,7 +26,8 @@ ACCEPTED: dict[str, str] = {}
 def main() -> int:
     """Audit, and say what came of it."""
     options = ["--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
-    command = [sys.executable, "-m", "pip_audit", "-r", str(CONSTRAINTS), *options]
+    files = [word for path in CONSTRAINTS for word in ("-r", str(path))]
+    command = [sys.executable, "-m", "pip_audit", *files, *options]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
         report = json.loads(done.stdout)
@@ -62,7 +65,7 @@ def repaired(flaw: Mapping[str, Any]) -> str:
     versions = flaw.get("fix_versions") or []
     if not versions:
         return "no version repairs it yet; say in ACCEPTED why it does not concern us, or do without the package"
-    return f"repaired in {', '.join(versions)}; renew platform/constraints.txt"
+    return f"repaired in {', '.join(versions)}; renew it in its constraints.txt"
 
 
 def last_line(text: str) -> str:

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cineray.launch.cluster_check import checked
-from cineray.launch.cluster_files import ClusterFiles, read_cluster
-from cineray.launch.cluster_kustomize import Document, build, containers
+from cineray.launch.cluster.check import checked
+from cineray.launch.cluster.files import ClusterFiles, read_cluster
+from cineray.launch.cluster.kustomize import Document, build, containers
 
 REPO = Path(__file__).resolve().parents[2]
 CLUSTER = REPO / "cluster"
@@ -206,7 +206,7 @@ def test_no_policy_allows_everything_of_something() -> None:
         assert not [action for action in listed(one["Action"]) if action.endswith("*")], one["Sid"]
         if one["Resource"] == "*":
             assert all(re.match(r"(ec2:Describe|ecr:GetAuthorizationToken)", act) for act in listed(one["Action"]))
-    for name in ("azure-data", "azure-media", "azure-head"):
+    for name in ("azure-data", "azure-media", "azure-head", "azure-image"):
         told = json.loads((CLUSTER / "vm" / "policies" / f"{name}.json").read_text())
         assert not [one for one in (*told["Actions"], *told["DataActions"]) if "*" in one]
 
@@ -233,47 +233,6 @@ def test_the_firewall_of_gcp_lets_in_own_machines_and_own_ssh() -> None:
     assert [one["allowed"] for one in rules if "sourceRanges" in one] == [[{"IPProtocol": "tcp", "ports": ["22"]}]]
 
 
-# ---- Ray's own autoscaler on the machines' pools ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", MACHINES, ids=name_of)
-def test_rays_autoscaler_takes_spot_first_then_other_spot_then_on_demand_and_never_a_gpu_for_decoding(
-    path: Path,
-) -> None:
-    told = yaml.safe_load(path.read_text())
-    sold_out: list[str] = []
-    taken = []
-    for _ in range(len(told["available_node_types"])):
-        chosen = launched(told, sold_out)
-        if not chosen:
-            break
-        taken.append(chosen)
-        sold_out.append(chosen)
-    pools = {pool.name: pool for pool in read_cluster(str(path)).pools()}
-    spot = [name for name in taken if pools[name].is_spot]
-    assert len(spot) >= 2
-    assert taken[: len(spot) + 1] == [*spot, "decode-fallback"]
-
-
-def launched(told: Document, sold_out: list[str]) -> str:
-    """Which type Ray's autoscaler would start for one more decoding task."""
-    from ray.autoscaler._private.node_provider_availability_tracker import NodeAvailabilitySummary
-    from ray.autoscaler._private.resource_demand_scheduler import _default_utilization_scorer, get_nodes_for
-
-    types = {name: one for name, one in told["available_node_types"].items() if name not in sold_out}
-    chosen, _ = get_nodes_for(
-        types,
-        {},
-        told["head_node_type"],
-        told["max_workers"],
-        [{"CPU": 1}],
-        lambda *args, **kwargs: _default_utilization_scorer(
-            *args, node_availability_summary=NodeAvailabilitySummary(node_availabilities={}), **kwargs
-        ),
-    )
-    return next(iter(chosen), "")
-
-
 # ---- every rule can fail ---------------------------------------------------------------------------------------------
 
 Change = Callable[[Document], object]
@@ -297,6 +256,11 @@ BROKEN_PODS: dict[str, tuple[Change, str]] = {
     ),
     "head computes": (lambda s: s["headGroupSpec"]["rayStartParams"].pop("num-cpus"), 'wanted "0"'),
     "labelled GPUs": (lambda s: group(1)(s)["labels"].update({"ray-subcluster": "train"}), "could never reserve them"),
+    "GPUs untold": (lambda s: s["headGroupSpec"]["labels"].pop("cineray-train"), "would take the GPU nodes' cores"),
+    "GPUs that never come": (
+        lambda s: group(1)(s)["rayStartParams"].update({"num-gpus": "0"}),
+        "trainings would wait for ever",
+    ),
     "no decoding": (lambda s: group(0)(s)["labels"].pop("ray-subcluster"), "so nothing would decode"),
     "least over most": (lambda s: group(0)(s).update(minReplicas=99), "the least is more"),
     "spot trainers": (lambda s: group(1)(s)["labels"].update({"ray.io/market-type": "spot"}), "without a loss"),
@@ -316,6 +280,19 @@ BROKEN_PODS: dict[str, tuple[Change, str]] = {
     "no shared memory": (lambda s: ray_of(group(0)(s)).update(volumeMounts=[]), "no volume at /dev/shm"),
     "mortal head": (lambda s: s.pop("gcsFaultToleranceOptions"), "takes the cluster along"),
     "old autoscaler": (lambda s: s["autoscalerOptions"].update(version="v1"), "v1 does not know labels"),
+    "a head that is moved": (
+        lambda s: s["headGroupSpec"]["template"]["metadata"].pop("annotations"),
+        'no annotation cluster-autoscaler.kubernetes.io/safe-to-evict: "false"',
+    ),
+    "trainers that are moved": (
+        lambda s: group(1)(s)["template"]["metadata"].pop("annotations"),
+        "gpu: its pods have no annotation",
+    ),
+    "a head that is drained": (
+        lambda s: s["headGroupSpec"]["template"]["metadata"]["labels"].pop("app.kubernetes.io/component"),
+        "no PodDisruptionBudget with minAvailable: 1 selects its pod",
+    ),
+    "drivers unsaved": (lambda s: ray_of(s["headGroupSpec"]).pop("lifecycle"), "would end unsaved"),
     "for ever": (lambda s: s.update(enableInTreeAutoscaling=False), "nothing takes the cluster down"),
 }
 
@@ -325,6 +302,22 @@ def test_what_is_wrong_with_a_cluster_of_pods_is_said(case: str) -> None:
     change, wanted = BROKEN_PODS[case]
     files = read_cluster(str(CLUSTER / "kuberay" / "overlays" / "gke"))
     change(files.cluster())
+    assert any(wanted in one for one in said(files)), said(files)
+
+
+BROKEN_COMMANDS = {
+    "a run on the pod's own disk": ("train jobs/a.py --run runs/a", "its entrypoint says `--run runs/a`"),
+    "a lake in the image": ("train jobs/a.py --run s3://b/r --set recipe.datasets.0.lake=lakes/a", "lake=lakes/a`"),
+    "half a quote": ("train 'jobs/a.py", "entrypoint is no command: No closing quotation"),
+    "a run of its own each time": ("train jobs/a.py", "names no --run: another try would begin anew"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_COMMANDS)
+def test_what_is_wrong_with_the_command_of_a_ray_job_is_said(case: str) -> None:
+    command, wanted = BROKEN_COMMANDS[case]
+    files = read_cluster(str(CLUSTER / "kuberay" / "overlays" / "kueue"))
+    (files.ray_job() or {})["entrypoint"] = f"python -m cineray {command}"
     assert any(wanted in one for one in said(files)), said(files)
 
 
@@ -339,6 +332,9 @@ BROKEN_POLICIES: dict[str, tuple[Change, str]] = {
     ),
     "nobody named": (lambda p: p["spec"]["ingress"].append({"ports": [{"port": 8265}]}), "lets everybody in"),
     "all pods": (lambda p: p["spec"]["ingress"].append({"from": [{"podSelector": {}}]}), "name those that may"),
+    "no names": (lambda p: p["spec"]["egress"].pop(1), "no egress to kube-system at port 53 of UDP"),
+    "no names over TCP": (lambda p: p["spec"]["egress"][1]["ports"].pop(), "to 169.254.20.10 at port 53 of TCP"),
+    "no cache of names": (lambda p: p["spec"]["egress"][1]["to"].pop(), "no egress to 169.254.20.10 at port 53 of UDP"),
     "egress only": (lambda p: p["spec"].update(policyTypes=["Egress"]), "no NetworkPolicy selects its pods"),
 }
 
@@ -392,12 +388,27 @@ BROKEN_MACHINES: dict[str, tuple[Change, str]] = {
     ),
     "no fallback": (lambda t: t["available_node_types"].pop("decode-fallback"), "when no spot is to be had"),
     "dear first": (
-        lambda t: t["available_node_types"].update(zz=t["available_node_types"].pop("decode-fallback")),
-        "must come before decode-spot-c6id",
+        lambda t: t["available_node_types"]["decode-fallback"].update(priority=1),
+        "takes the highest first",
+    ),
+    "unlike": (
+        lambda t: t["available_node_types"]["decode-fallback"].update(resources={"CPU": 7}),
+        "only where types fit equally well",
+    ),
+    "stubborn": (lambda t: t["head_start_ray_commands"].pop(), "asks for it again for ever"),
+    "stubborn too": (
+        lambda t: t["head_start_ray_commands"].append(t["head_start_ray_commands"].pop().replace("scaling", "other")),
+        "asks for it again for ever",
     ),
     "never idle": (lambda t: t.update(idle_timeout_minutes=120), "at most 10"),
     "kept": (lambda t: t["provider"].pop("cache_stopped_nodes"), "ended machines stay"),
     "set up by Ray": (lambda t: t.pop("setup_commands"), "Ray's own would run"),
+    "a stranger to the registry": (
+        lambda t: t["initialization_commands"].remove(
+            next(one for one in t["initialization_commands"] if "credsStore" in one)
+        ),
+        "nothing lets docker into 111122223333.dkr.ecr.eu-central-1.amazonaws.com",
+    ),
     "docker at once": (
         lambda t: t["initialization_commands"].append("sudo usermod -aG docker $USER"),
         "docker would refuse the user",

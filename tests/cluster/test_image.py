@@ -7,11 +7,15 @@ import re
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 IMAGE = Path(__file__).resolve().parents[2] / "cluster" / "image"
 DOCKERFILE = (IMAGE / "Dockerfile").read_text(encoding="utf-8")
@@ -107,6 +111,52 @@ def test_what_the_image_copies_exists_and_travels_to_the_builder() -> None:
     assert [one for one in copied if not (root / one).exists()] == []
     allowed = [line[1:] for line in (IMAGE / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"]
     assert [one for one in copied if not any(one == top or one.startswith(f"{top}/") for top in allowed)] == []
+
+
+def pinned(*names: str) -> dict[str, str]:
+    """The versions that files of constraints say."""
+    texts = [(IMAGE.parents[1] / name).read_text().splitlines() for name in names]
+    pairs = [line.split("==") for lines in texts for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def test_every_library_of_the_image_has_one_version() -> None:
+    """What is installed here stands for what pip would install there; NVIDIA's libraries are named by torch itself."""
+    told = pinned("platform/constraints.txt", "cluster/image/constraints.txt")
+    project = tomllib.loads((IMAGE.parents[1] / "pyproject.toml").read_text())["project"]
+    extras = [one for name in ("s3", "gcs", "azure") for one in project["optional-dependencies"][name]]
+    left = [*project["dependencies"], *extras, "boto3", "torch", "torchcodec"]
+    seen: set[str] = set()
+    while left:
+        one = left.pop()
+        if one not in seen:
+            seen.add(one)
+            left += asked_by(Requirement(one))
+    names = {canonicalize_name(Requirement(one).name) for one in seen} - {"setuptools"}
+    assert len(names) > 60
+    assert sorted(name for name in names - set(told) if not re.match(r"nvidia-|cuda-|triton", name)) == []
+    assert {"adlfs", "azure-storage-blob", "azure-identity"} < set(told)
+
+
+def asked_by(wanted: Requirement) -> list[str]:
+    """What a library that is installed here asks for, on this kind of machine."""
+    try:
+        asked = map(Requirement, distribution(wanted.name).requires or [])
+    except PackageNotFoundError:
+        return []
+    extras = wanted.extras or {""}
+    here = [one for one in asked if one.marker is None or any(one.marker.evaluate({"extra": name}) for name in extras)]
+    return [str(one).partition(";")[0].strip() for one in here]
+
+
+def test_both_targets_have_the_pair_of_torch_and_torchcodec_that_set_up_chooses_for_cores() -> None:
+    told = pinned("cluster/image/constraints.txt")
+    setup = (IMAGE.parents[1] / "platform" / "setup_env.py").read_text()
+    assert f'"torch=={told["torch"]}", "torchcodec=={told["torchcodec"].rpartition(".")[0]}.*"' in setup
+    assert re.findall(r"pip install .*\b(torch\S*) (torchcodec\S*)", DOCKERFILE) == [("torch", "torchcodec")] * 2
+    copied = dict(re.findall(r"^COPY (\S+constraints.txt) (\S+)$", DOCKERFILE, flags=re.M))
+    assert set(copied) == {"platform/constraints.txt", "cluster/image/constraints.txt"}
+    assert f'ENV PIP_CONSTRAINT="{" ".join(copied.values())}"' in DOCKERFILE
 
 
 def test_base_and_constraints_are_of_the_same_python() -> None:

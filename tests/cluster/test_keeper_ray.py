@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cineray.testing.ray_head import RayHead, free_ports
+from cineray.testing.clusters.ray_head import RayHead, free_ports
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -37,7 +37,7 @@ def test_a_killed_node_is_back_and_its_page_answers_without_a_token(tmp_path: Pa
     with RayHead(cpus=1) as head:
         agent, metrics = free_ports(2)
         page = f"http://localhost:{agent}/api/local_raylet_healthz"
-        keep = [sys.executable, "-m", "cineray.launch.keep_node", "--detach", str(log), "--alive", page, "--"]
+        keep = [sys.executable, "-m", "cineray.launch.nodes.keep_node", "--detach", str(log), "--alive", page, "--"]
         start = [
             *("ray", "start", "--block", f"--address={head.address}", f"--node-ip-address={head.host}"),
             *("--num-cpus=1", "--labels=pool=kept", "--object-store-memory=100000000"),

@@ -26,7 +26,7 @@ import grpc
 import ray.dashboard
 from ray.core.generated import autoscaler_pb2, gcs_service_pb2, node_manager_pb2
 
-from cineray.testing.ray_head import RayHead, free_ports
+from cineray.testing.clusters.ray_head import RayHead, free_ports
 
 pytestmark = [pytest.mark.ray, pytest.mark.network, pytest.mark.slow]
 

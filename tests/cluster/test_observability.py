@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cineray.testing.ray_head import RayHead, free_ports
+from cineray.testing.clusters.ray_head import RayHead, free_ports
 
 REPO = Path(__file__).resolve().parents[2]
 FILES = REPO / "cluster" / "observability"
@@ -31,6 +31,8 @@ DASHBOARD = json.loads((FILES / "dashboard.json").read_text())
 RULES = yaml.safe_load((FILES / "rules.yml").read_text())
 CONFIG = (FILES / "prometheus.yml").read_text()
 PATIENCE_SECONDS = 240
+
+pytestmark = pytest.mark.timeout(900)
 
 PANELS = {
     f"{panel['title']}: {target['legendFormat']}": target["expr"]
@@ -142,7 +144,7 @@ def ingesting(folder: Path, head: RayHead) -> list[str]:
     """The demo's videos under many names, and a tenth that are none, into one new lake after the other."""
     source, originals = folder / "many", sorted((folder / "demo" / "videos").glob("*/*.mp4"))
     source.mkdir()
-    for number in range(20_000):
+    for number in range(5_000):
         path = source / f"{number:05d}.mp4"
         if number % 10:
             path.hardlink_to(originals[number % len(originals)])

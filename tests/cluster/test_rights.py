@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from fnmatch import fnmatchcase
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cineray.launch.cluster_kustomize import build
+from cineray.launch.cluster.kustomize import build
 
 REPO = Path(__file__).resolve().parents[2]
 POLICIES = REPO / "cluster" / "vm" / "policies"
@@ -89,7 +90,7 @@ def test_a_job_on_azure_may_do_what_is_said_and_no_more() -> None:
 
 def test_machines_are_the_heads_business_alone() -> None:
     assert promised()["machines"] == {"on the head alone: start and end those of this cluster; elsewhere nothing"}
-    for name in ("aws-data", "azure-data", "azure-media"):
+    for name in ("aws-data", "azure-data", "azure-media", "azure-image"):
         text = (POLICIES / f"{name}.json").read_text()
         assert [word for word in ("ec2:", "iam:", "Microsoft.Compute", "roleAssignments") if word in text] == []
     ends = next(
@@ -98,6 +99,33 @@ def test_machines_are_the_heads_business_alone() -> None:
         if "ec2:TerminateInstances" in one["Action"]
     )
     assert ends["Condition"] == {"StringEquals": {"aws:ResourceTag/ray-cluster-name": "cineray"}}
+
+
+def test_where_a_cloud_gives_a_job_more_it_is_said() -> None:
+    """On Azure each node is who starts machines; on Google Cloud the head is whom Ray makes, with these roles."""
+    said = (REPO / "SECURITY.md").read_text(encoding="utf-8").split("## What a job may do")[1].split("\n## ")[0]
+    azure = yaml.safe_load((REPO / "cluster" / "vm" / "azure.yaml").read_text())
+    nodes = [one["node_config"]["azure_arm_parameters"] for one in azure["available_node_types"].values()]
+    assert azure["provider"]["msi_name"]
+    assert not any("identity" in str(node).lower() for node in nodes)
+    assert "**Azure**: all machines are one identity" in said
+    google = yaml.safe_load((REPO / "cluster" / "vm" / "gcp.yaml").read_text())["available_node_types"]
+    (head,) = google["head"]["node_config"]["serviceAccounts"]
+    assert head["email"].startswith("ray-autoscaler-sa-v1@")
+    assert "the head is Ray's own account, `ray-autoscaler-sa-v1`" in said
+    powers = {
+        "roles/compute.admin": "end all machines of the project",
+        "roles/iam.serviceAccountUser": "act as its other accounts",
+        "roles/storage.objectAdmin": "list, read, write and delete in all its buckets",
+        "roles/iam.roleViewer": "",
+    }
+    ray = pytest.importorskip("ray")
+    source = (
+        Path(ray.__file__).parent / "autoscaler" / "_private" / "gcp" / "config.py"
+    )  # needs Google's library to run
+    (roles,) = re.findall(r"^DEFAULT_SERVICE_ACCOUNT_ROLES = (\[.*?\])", source.read_text(), flags=re.M | re.S)
+    assert set(ast.literal_eval(roles)) == set(powers)
+    assert [word for word in powers.values() if word not in " ".join(said.split())] == []
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)

@@ -21,8 +21,8 @@ pytest.importorskip("ray")
 
 from cineray.ingest import EngineConfig, IngestConfig, ingest
 from cineray.testing import make_shapes
-from cineray.testing.machine_cluster import MachineCluster
-from cineray.testing.machines import Machine, Network, machines_missing
+from cineray.testing.clusters.machine_cluster import MachineCluster
+from cineray.testing.clusters.machines import Machine, Network, machines_missing
 
 pytestmark = [pytest.mark.ray, pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(600)]
 

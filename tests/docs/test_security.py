@@ -32,9 +32,10 @@ def test_every_promise_has_tests_that_are_there() -> None:
 
 RUNS = {
     "feed/decode_child.py: pickle.loads": "what its own parent process sends it",
-    "launch/cluster_schemas.py: yaml.load": "KubeRay's definitions, by the safe loader that is written in C",
+    "launch/cluster/schemas.py: yaml.load": "KubeRay's definitions, by the safe loader that is written in C",
     "sweep/ray_tune.py: cloudpickle.load": "an error of the sweep's own trial, out of Tune's scratch of this start",
     "evaluate/weights/files.py: torch.jit.load": "a network for a metric, which SECURITY.md calls a program",
+    "curate/networks.py: torch.jit.load": "a network that a curation's job names, which SECURITY.md calls a program",
     "config.py: runpy.run_path": "a job's Python file, which SECURITY.md calls a program",
 }
 """Where something can run that was read, and why it may."""
@@ -44,7 +45,7 @@ SAFE = {
 }
 """Calls that are safe with this said outright."""
 UNSAFE = re.compile(
-    r"(pickle|cloudpickle|dill|joblib|marshal|shelve)\.(loads?|open|Unpickler)|torch\.(load|jit\.load)|np\.load|numpy\.load"
+    r"(pickle|cloudpickle|dill|joblib|marshal|shelve)\.(loads?|open|Unpickler)|torch\.(load|jit\.load|export\.load)|np\.load|numpy\.load"
     r"|yaml\.(load|load_all|full_load\w*|unsafe_load\w*)|eval|exec|os\.(system|popen)|\S+\.exec_module|runpy\.\w+"
 )
 
@@ -61,6 +62,7 @@ def test_nothing_that_was_read_can_run_but_in_these_places() -> None:
         ("torch.load(path)", ["x.py: torch.load"]),
         ("torch.load(path, weights_only=False)", ["x.py: torch.load"]),
         ("torch.load(path, weights_only=True)", []),
+        ("torch.export.load(path)", ["x.py: torch.export.load"]),
         ("np.load(path, allow_pickle=True)", ["x.py: np.load"]),
         ("yaml.load(text, Loader=yaml.Loader)", ["x.py: yaml.load"]),
         ("yaml.safe_load(text)", []),

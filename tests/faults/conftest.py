@@ -6,8 +6,9 @@
             ...                        # the fault, until the first sign that work goes on
         fault.same("batches", found=found, expected=expected)
 
-Every test in this folder has the mark, and fails where it did not measure. Texts may name parameters of the test in
-braces. Tests with `long=True` run where CINERAY_FAULTS=1 is set, as `make faults` does; CINERAY_FAULTS_TABLE names the
+Every test in this folder has the mark, and fails where it did not measure; or it is marked `beside`, and looks at what
+else is seen of a long story whose faults have their rows. Texts may name parameters of the test in braces. Tests with
+`long=True`, and those beside, run where CINERAY_FAULTS=1 is set, as `make faults` does; CINERAY_FAULTS_TABLE names the
 page that is written at the end.
 """
 
@@ -48,12 +49,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A row for each test; the long ones are skipped unless they are asked for."""
     unmarked = []
     for item in (one for one in items if one.path.is_relative_to(HERE)):
-        mark = item.get_closest_marker("fault")
-        if mark is None:
+        mark, beside = item.get_closest_marker("fault"), item.get_closest_marker("beside")
+        if mark is None and beside is None:
             unmarked.append(item.nodeid)
             continue
-        rows[item.nodeid] = row_of(item, **mark.kwargs)
-        if mark.kwargs.get("long") and not ASKED_FOR:
+        if mark is not None:
+            rows[item.nodeid] = row_of(item, **mark.kwargs)
+        long = beside is not None or (mark is not None and mark.kwargs.get("long"))
+        if long and not ASKED_FOR:
             item.add_marker(pytest.mark.skip(reason=f"takes long: {LONG}=1 runs it, as `make faults` does"))
     if unmarked:
         raise pytest.UsageError(
@@ -77,6 +80,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """A test that passes has measured; what it measured goes with its report."""
     measured = item.stash.setdefault(_FAULT, Fault())
     result = yield
+    if item.nodeid not in rows:
+        return result
     assert not measured.missing(), f"a fault test says what was lost. {measured.missing()}"
     item.user_properties.append((MEASURED, {"seconds": tuple(measured.seconds), "data": tuple(measured.data)}))
     return result

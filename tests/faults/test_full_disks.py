@@ -6,6 +6,7 @@ The disks are small file systems in memory, which root may mount; elsewhere thes
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ import pytest
 from cineray.batch import batch_digest
 from cineray.feed import FeedSpec, local_batches
 from cineray.ingest import EngineConfig, IngestConfig, ingest
+from cineray.lake import Lake
 from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
 from cineray.testing import broken_videos, make_shapes
 from cineray.testing.fault_table import Fault
@@ -27,6 +29,7 @@ from cineray.testing.history import COMMITTED, REJECTED, History
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 STEPS = range(12)
 COMMAND = [sys.executable, "-m", "cineray"]
+CURATE_JOB = Path(__file__).resolve().parents[2] / "jobs" / "curate_default.py"
 
 
 @dataclass
@@ -91,7 +94,7 @@ def test_an_ingest_whose_disk_is_full_leaves_a_whole_lake_and_goes_on_when_there
     done, clean_seconds = ingested(videos, tmp_path / "clean")
     assert done.returncode == 0, done.stderr
     clean = json.loads(done.stdout)
-    kilobytes = sum(-(-path.stat().st_size // 4096) * 4 for path in (tmp_path / "clean").rglob("*") if path.is_file())
+    kilobytes = kilobytes_of(tmp_path / "clean")
     broken = {path.name for path in videos.glob("*.mp4")}
     wanted = {str(path): REJECTED if path.name in broken else COMMITTED for path in videos.rglob("*.mp4")}
     for share in (0.1, 0.4, 0.7, 0.9):
@@ -111,6 +114,58 @@ def test_an_ingest_whose_disk_is_full_leaves_a_whole_lake_and_goes_on_when_there
         assert history.problems == []
         fault.lost(failed_seconds + seconds, than=clean_seconds)
         fault.same("files", found=history.looks[-1].states.items(), expected=wanted.items())
+
+
+def standardised(lake: Path) -> tuple[subprocess.CompletedProcess[str], float]:
+    began = time.monotonic()
+    words = ["standardise", str(lake), "--short-side", "48", "--preset", "veryfast", "--json"]
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False, timeout=200)
+    return done, time.monotonic() - began
+
+
+def curated(lake: Path) -> tuple[subprocess.CompletedProcess[str], float]:
+    began = time.monotonic()
+    words = ["curate", str(CURATE_JOB), "--set", f"lake={lake}", "--set", "cuts.shortest_seconds=0.2", "--json"]
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False, timeout=200)
+    return done, time.monotonic() - began
+
+
+def kilobytes_of(folder: Path) -> int:
+    return sum(-(-path.stat().st_size // 4096) * 4 for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.fault(
+    cause="the disk of a lake is full, at each of 3 points of a standardising",
+    happens="it ends and says so; the version before stays whole; with room the next run ends it",
+)
+def test_a_standardising_whose_disk_is_full_leaves_a_whole_lake_and_goes_on_when_there_is_room(
+    videos: Path, tmp_path: Path, disks: Callable[[str, int], Disk], fault: Fault
+) -> None:
+    raw = tmp_path / "raw"
+    ingest(IngestConfig(source=str(videos), lake=str(raw), max_reject_fraction=1), EngineConfig(engine="local"))
+    shutil.copytree(raw, tmp_path / "clean")
+    done, clean_seconds = standardised(tmp_path / "clean")
+    assert done.returncode == 0, done.stderr
+    before, after = kilobytes_of(raw), kilobytes_of(tmp_path / "clean")
+    wanted = Lake.open(str(tmp_path / "clean")).read("latest", "media", columns=["video_id"])["video_id"].to_pylist()
+    for share in (0.1, 0.5, 0.9):
+        disk = disks(f"disk-{share}", before + int(share * (after - before)))
+        lake = disk.folder / "lake"
+        shutil.copytree(raw, lake)
+        failed, failed_seconds = standardised(lake)
+        assert failed.returncode == 1, f"{share}: {failed.stdout}"
+        assert "No space left on device" in failed.stderr, failed.stderr[-2000:]
+        assert "Traceback" not in failed.stderr, failed.stderr[-2000:]
+        assert Lake.open(str(lake)).resolve("latest").number == 1
+        disk.resize(20 * after)
+        done, seconds = standardised(lake)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["version"] == 2
+        fault.lost(failed_seconds + seconds, than=clean_seconds)
+        opened = Lake.open(str(lake))
+        assert opened.verify("latest", media="hash").ok
+        found = opened.read("latest", "media", columns=["video_id"])["video_id"].to_pylist()
+        fault.same("videos", found=found, expected=wanted)
 
 
 LOADER = """
@@ -173,3 +228,35 @@ def test_a_loader_whose_shared_memory_is_full_ends_and_goes_on_when_there_is_roo
     assert done.returncode == 0, done.stderr[-2000:]
     fault.same("batches", found=seen + rest, expected=expected)
     assert seen + rest == expected
+
+
+@pytest.mark.fault(
+    cause="the disk of a lake is full, at each of 3 points of a curation",
+    happens="it ends and says so; the version before stays whole; with room the next run ends it",
+    long=True,
+)
+def test_a_curation_whose_disk_is_full_leaves_a_whole_lake_and_goes_on_when_there_is_room(
+    videos: Path, tmp_path: Path, disks: Callable[[str, int], Disk], fault: Fault
+) -> None:
+    raw = tmp_path / "raw"
+    ingest(IngestConfig(source=str(videos), lake=str(raw), max_reject_fraction=1), EngineConfig(engine="local"))
+    shutil.copytree(raw, tmp_path / "clean")
+    done, clean_seconds = curated(tmp_path / "clean")
+    assert done.returncode == 0, done.stderr
+    clean = json.loads(done.stdout)
+    before, after = kilobytes_of(raw), kilobytes_of(tmp_path / "clean")
+    for share in (0.0, 0.4, 0.8):
+        disk = disks(f"disk-{share}", before + int(share * (after - before)))
+        lake = disk.folder / "lake"
+        shutil.copytree(raw, lake)
+        failed, failed_seconds = curated(lake)
+        assert failed.returncode == 1, f"{share}: {failed.stdout}"
+        assert "No space left on device" in failed.stderr, failed.stderr[-2000:]
+        assert "Traceback" not in failed.stderr, failed.stderr[-2000:]
+        assert Lake.open(str(lake)).resolve("latest").number == 1
+        disk.resize(20 * after)
+        done, seconds = curated(lake)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["fingerprint"] == clean["fingerprint"]
+        fault.lost(failed_seconds + seconds, than=clean_seconds)
+        fault.same("videos", found=[json.loads(done.stdout)["videos"]], expected=[clean["videos"]])

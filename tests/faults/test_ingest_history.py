@@ -22,9 +22,9 @@ from pathlib import Path
 import pytest
 
 from cineray.lake import Lake
+from cineray.testing.clusters.ray_head import RayHead
 from cineray.testing.fault_table import Fault
 from cineray.testing.history import COMMITTED, REJECTED, History
-from cineray.testing.ray_head import RayHead
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 COLOURS = ("red", "green", "blue", "white")

@@ -1,8 +1,8 @@
 """Decode machines that vanish, are taken back, cut off, or full: the batches come as they would have.
 
 A head and decode nodes on machines of their own (namespaces with addresses, disks and shared memory; see
-cineray/testing/machines.py), started and kept as in cluster/vm, with the settings of cluster/. The driver is on the
-head, where `cineray submit` puts it. What is expected is what the plain loop makes undisturbed.
+cineray/testing/clusters/machines.py), started and kept as in cluster/vm, with the settings of cluster/. The driver is
+on the head, where `cineray submit` puts it. What is expected is what the plain loop makes undisturbed.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from cineray.feed import FeedSpec, local_batches
 from cineray.ingest import EngineConfig, IngestConfig, ingest
 from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
 from cineray.testing import make_shapes
+from cineray.testing.clusters.machine_cluster import WATCH_LOG, MachineCluster, ray_settings
+from cineray.testing.clusters.machines import Machine, Network, machines_missing
+from cineray.testing.events import until
 from cineray.testing.fault_table import Fault
-from cineray.testing.machine_cluster import WATCH_LOG, MachineCluster, ray_settings, until
-from cineray.testing.machines import Machine, Network, machines_missing
 
 pytestmark = [
     pytest.mark.slow,
@@ -275,6 +276,17 @@ def test_an_object_store_that_others_fill_costs_no_batch(
         judge(driver, expected, fault, struck_at=struck_at)
 
 
+@contextmanager
+def disk_filled(machine: Machine) -> Iterator[None]:
+    """No byte more fits on it."""
+    try:
+        full = machine.run(["dd", "if=/dev/zero", "of=/tmp/ray/full", "bs=1M"], check=False)
+        assert "No space left on device" in full.stderr
+        yield
+    finally:
+        machine.run(["rm", "/tmp/ray/full"])
+
+
 @pytest.mark.fault(
     cause="a decode machine's disk is full",
     happens="decoding goes on: what it makes fits into the object store's memory",
@@ -285,10 +297,8 @@ def test_a_full_disk_of_a_decode_machine_costs_no_batch(
     driver = start(hold=HELD)
     driver.until_work_at(spot)
     struck_at = time.time()
-    full = spot.run(["dd", "if=/dev/zero", "of=/tmp/ray/full", "bs=1M"], check=False)
-    assert "No space left on device" in full.stderr
-    driver.holds(HELD)
-    driver.goes_on(HELD)
-    driver.until(lambda: at_work(spot), "work at a machine whose disk is full")
-    judge(driver, expected, fault, struck_at=struck_at)
-    spot.run(["rm", "/tmp/ray/full"])
+    with disk_filled(spot):
+        driver.holds(HELD)
+        driver.goes_on(HELD)
+        driver.until(lambda: at_work(spot), "work at a machine whose disk is full")
+        judge(driver, expected, fault, struck_at=struck_at)

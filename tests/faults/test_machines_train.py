@@ -1,8 +1,8 @@
 """Training machines that are taken back, and a head that dies: each step has the batch and the loss it would have had.
 
 A head that remembers, one decode node and one training node on machines of their own (namespaces with addresses, disks
-and shared memory; see cineray/testing/machines.py), started and kept as in cluster/vm, with the settings of cluster/.
-Workers meet what a test lays in their way (train_driver.py).
+and shared memory; see cineray/testing/clusters/machines.py), started and kept as in cluster/vm, with the settings of
+cluster/. Workers meet what a test lays in their way (train_driver.py).
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from cineray.ingest import EngineConfig, IngestConfig, ingest
 from cineray.models.configs import StDiTConfig
 from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
 from cineray.testing import make_shapes
+from cineray.testing.clusters.machine_cluster import WATCH_LOG, MachineCluster, ray_settings
+from cineray.testing.clusters.machines import Machine, Network, machines_missing
+from cineray.testing.events import until
 from cineray.testing.fault_table import Fault
-from cineray.testing.machine_cluster import WATCH_LOG, MachineCluster, ray_settings, until
-from cineray.testing.machines import Machine, Network, machines_missing
 from cineray.train.config import (
     CheckpointConfig,
     LimitsConfig,
@@ -53,6 +54,8 @@ DRIVER = Path(__file__).with_name("train_driver.py")
 METADATA_ADDRESS = "169.254.169.254"
 METADATA = Path(__file__).with_name("metadata_server.py")
 SETTINGS = Path(__file__).parents[2] / "cluster" / "kuberay" / "base" / "ray-env.yaml"
+ACCELERATOR = {"accelerator": 1}
+"""Of which one machine has one; the trainer takes it."""
 OF_RAY = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5"}
 
 
@@ -68,7 +71,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> str:
 def cluster() -> Iterator[MachineCluster]:
     with Network() as network, MachineCluster(network, settings=ray_settings(SETTINGS)) as made:
         decode = {"name": "decode", "labels": {"ray-subcluster": "decode"}}
-        train = {"name": "train", "labels": {"role": "train"}, "resources": {"accelerator": 1}, "watched": True}
+        train = {"name": "train", "resources": ACCELERATOR, "watched": True}
         made.add_nodes(decode, train)
         yield made
 
@@ -101,7 +104,7 @@ def job_of(lake: str) -> TrainJob:
         precision="fp32",
         validation=ValidationConfig(every_steps=0),
         checkpoint=CheckpointConfig(every_steps=5, asynchronous=False),
-        parallel=ParallelConfig(workers=1, labels={"role": "train"}),
+        parallel=ParallelConfig(workers=1),
         limits=LimitsConfig(failures_without_progress=1),
     )
 
@@ -112,6 +115,7 @@ class Training:
     def __init__(self, folder: Path, lake: str, cluster: MachineCluster) -> None:
         self.folder, self._cluster = folder, cluster
         (folder / "job.yaml").write_text(job_to_yaml(job_of(lake), JOB_KINDS))
+        (folder / "claims.json").write_text(json.dumps(ACCELERATOR))
 
     def start(self, machine: Machine) -> None:
         """On this machine; a second time it goes on with the run."""
@@ -238,6 +242,7 @@ def test_a_head_that_dies_and_comes_back_finds_the_run_going_on(
     training.lay("7-0.hold")
     training.start(train)
     training.until_met("7-0.hold")
+    nodes = [cluster.node_id(machine) for machine in cluster.network.machines if machine is not cluster.head]
     struck_at = time.time()
     cluster.head.power_off()
     cluster.head.boot()
@@ -245,7 +250,9 @@ def test_a_head_that_dies_and_comes_back_finds_the_run_going_on(
     (training.folder / "7-0.go").touch()
     told = training.ended()
 
-    assert told["step"] == STEPS
+    assert (told["step"], told["attempts"]) == (STEPS, 1)
+    assert training.events("restored") == []
+    assert [cluster.node_id(machine) for machine in cluster.network.machines if machine is not cluster.head] == nodes
     training.judge(undisturbed, fault, struck_at=struck_at)
 
 

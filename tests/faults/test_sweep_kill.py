@@ -11,8 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from cineray.sweep import (
     TrialBudget,
 )
 from cineray.testing import make_shapes
+from cineray.testing.events import until
 from cineray.testing.fault_table import Fault
 from cineray.train import OptimiserConfig, RunFolder, TrainJob, ValidationConfig
 from cineray.train.checkpoint_manifest import steps_in
@@ -51,15 +51,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1200)]
 LONG = 500
 """Seconds within which anything happens on any machine; nothing waits for them to pass."""
 CPUS = 3
-
-
-def until(true: Callable[[], Any], what: str) -> Any:
-    """Wait for an event."""
-    ends = time.monotonic() + LONG
-    while not (found := true()):
-        assert time.monotonic() < ends, f"waited {LONG} s for {what}"
-        time.sleep(0.1)
-    return found
 
 
 @pytest.fixture(scope="module")

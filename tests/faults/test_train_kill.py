@@ -26,6 +26,7 @@ from cineray.ingest import EngineConfig, IngestConfig, ingest
 from cineray.models.configs import StDiTConfig
 from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
 from cineray.testing import make_shapes
+from cineray.testing.events import until
 from cineray.testing.fault_table import Fault
 from cineray.train.config import (
     CheckpointConfig,
@@ -48,15 +49,6 @@ LONG = 500
 """Seconds within which anything happens on any machine; nothing waits for them to pass."""
 DRIVER = Path(__file__).with_name("train_driver.py")
 OF_RAY = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5"}
-
-
-def until(true: Callable[[], Any], what: str) -> Any:
-    """Wait for an event."""
-    ends = time.monotonic() + LONG
-    while not (found := true()):
-        assert time.monotonic() < ends, f"waited {LONG} s for {what}"
-        time.sleep(0.05)
-    return found
 
 
 @dataclass(frozen=True)

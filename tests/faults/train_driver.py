@@ -4,6 +4,7 @@
 
 A file `FOLDER/<step>-<rank>.<trouble>` comes true when that rank has that step's batch in hand, and only once: it is
 renamed to `.happened`. So nothing depends on how fast a machine is. What each rank holds is written to `FOLDER/seen`.
+`FOLDER/claims.json` has resources that each worker takes beside its core, as `{"accelerator": 1}`.
 """
 
 from __future__ import annotations
@@ -133,11 +134,26 @@ def troubled(folder: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return work
 
 
+def claim(more: dict[str, float]) -> None:
+    """Workers take this, too: an accelerator that only Ray believes in."""
+    import ray.train
+
+    real = ray.train.ScalingConfig
+
+    def scaling(*, resources_per_worker: dict[str, float], **told: Any) -> Any:
+        return real(resources_per_worker=resources_per_worker | more, **told)
+
+    ray.train.ScalingConfig = scaling
+
+
 def main() -> None:
     from cineray.cli.main import main as cineray
     from cineray.train import ray_train
 
-    ray_train._work = troubled(Path(sys.argv[1]))
+    folder = Path(sys.argv[1])
+    ray_train._work = troubled(folder)
+    if (folder / "claims.json").exists():
+        claim(json.loads((folder / "claims.json").read_text()))
     sys.argv = ["cineray", "train", *sys.argv[2:], "--json"]
     cineray()
 

@@ -99,12 +99,25 @@ def test_render_prints_files_that_are_large_enough(job: Path, tmp_path: Path) ->
     assert yaml.safe_load(file.read_text())["provider"] == yaml.safe_load(AWS.read_text())["provider"]
 
 
-def test_render_makes_a_ray_job_of_the_job(job: Path) -> None:
-    done = run("render", KUEUE, "--job", job, "--step-seconds", 1, "--set", "seed=3")
+def test_render_makes_a_ray_job_of_the_job(job: Path, tmp_path: Path) -> None:
+    places = ("--places", "s3://b/p", "--set", "runs=runs")  # a lake of all, and runs of a laptop's folder
+    done = run("render", KUEUE, "--job", job, "--step-seconds", 1, "--set", "seed=3", *places)
     (told,) = (one for one in yaml.safe_load_all(done.stdout) if one["kind"] == "RayJob")
-    assert told["spec"]["entrypoint"] == f"python -m cineray train {job} --set seed=3 --run {job.parent}/runs/sized"
+    command = told["spec"]["entrypoint"]
+    assert "-- train sized.yaml --run s3://b/p/runs/sized-" in command
+    assert command.endswith("--set seed=3 --set runs=runs --set runs=s3://b/p/runs --set parallel.gpus_per_worker=1")
     assert [one["replicas"] for one in told["spec"]["rayClusterSpec"]["workerGroupSpecs"]] == [1, 1]
     assert "decoding cores per GPU" in done.stderr
+    assert f"the RayJob runs: {command}" in done.stderr
+
+
+def test_check_finds_nothing_wrong_with_the_ray_job_that_render_wrote(job: Path, tmp_path: Path) -> None:
+    told = yaml.safe_load(job.read_text())
+    told["feed"].pop("decode_subcluster")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(told | {"runs": "runs"}))
+    mine = ("--job", tmp_path / "mine.yaml", "--step-seconds", 1)
+    run("render", KUEUE, *mine, "--places", "s3://b/p", "--out", tmp_path / "rendered.yaml")
+    assert json.loads(run("check", tmp_path / "rendered.yaml", *mine, "--json").stdout)["problems"] == []
 
 
 def test_check_says_what_is_wrong_in_a_table_and_ends_with_1(tmp_path: Path) -> None:
@@ -121,6 +134,10 @@ def test_check_says_what_is_wrong_in_a_table_and_ends_with_1(tmp_path: Path) -> 
         (["check", "nowhere"], "there is nothing at nowhere; wanted an overlay"),
         (["check", AWS, "--job", "JOB"], "name a run of such a job by --measured RUN, or say --step-seconds"),
         (["check", AWS, "--job", "JOB", "--measured", "r", "--step-seconds", "1"], "give one"),
+        (
+            ["render", KUEUE, "--job", "JOB", "--step-seconds", "1", "--set", "runs=runs"],
+            "the job has relative places (runs=runs)",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(arguments: list[object], wanted: str, job: Path) -> None:

@@ -129,6 +129,10 @@ def test_a_lake_is_logged_compared_named_asked_and_verified(demo: Path, tmp_path
 
     assert lines_of("lake", "tag", lake, "train-2026-11", "--version", 1) == [{"name": "train-2026-11", "version": 1}]
     assert "already names version 1" in cineray("lake", "tag", lake, "train-2026-11", "--version", 2, code=1).stderr
+    moved = ("lake", "tag", lake, "train-2026-11", "--version", 2, "--move")
+    assert lines_of(*moved) == [{"name": "train-2026-11", "version": 2}]
+    assert lines_of("lake", "tag", lake, "train-2026-11", "--remove") == []
+    assert lines_of("lake", "tag", lake, "train-2026-11", "--version", 1) == [{"name": "train-2026-11", "version": 1}]
     rows = lines_of("lake", "query", lake, "--filter", "state = 'ready'", "--columns", "label,num_frames", "--limit", 3)
     assert len(rows) == 3
     assert rows[0].keys() == {"label", "num_frames"}

@@ -38,7 +38,7 @@ def report(*flaws: dict[str, Any]) -> dict[str, Any]:
 def test_a_known_flaw_fails_and_names_the_version_that_repairs_it(audit: ModuleType) -> None:
     assert audit.judged(report(FLAW)) == (
         1,
-        "known vulnerabilities\n  leaky 2.0 has PYSEC-2026-7: repaired in 2.0.1; renew platform/constraints.txt",
+        "known vulnerabilities\n  leaky 2.0 has PYSEC-2026-7: repaired in 2.0.1; renew it in its constraints.txt",
     )
     code, sentence = audit.judged(report(FLAW | {"fix_versions": []}))
     assert code == 1

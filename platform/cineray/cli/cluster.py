@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from cineray.errors import UsageError
 
 if TYPE_CHECKING:
     from cineray.config import Config
-    from cineray.launch.cluster_size import DecodeNeed
+    from cineray.launch.cluster.files import ClusterFiles
+    from cineray.launch.cluster.size import DecodeNeed
 
 app = typer.Typer(no_args_is_help=True, help="Clusters to run on: print and check the files under cluster/.")
 
@@ -39,18 +41,27 @@ def render(
     gpus: int = GPUS,
     headroom: float = HEADROOM,
     visits: int = VISITS,
+    places: str = typer.Option(
+        "", envvar="CINERAY_PLACES", help="Where the relative places of a RayJob's job lie for all pods."
+    ),
     out: str = typer.Option("", "--out", help="Write to this file; by default to standard output."),
     as_json: bool = typer.Option(False, "--json", help="One JSON object with the documents and what the job needs."),
 ) -> None:
-    """Print a cluster's files as they are applied; with --job its pools as large as the job can use."""
-    from cineray.launch.cluster_files import read_cluster
-    from cineray.launch.cluster_fit import fitted, with_command
+    """Print a cluster's files as they are applied; with --job its pools as large as the job can use, and where it is a
+    RayJob, the command that trains this job."""
+    from cineray.launch.cluster.files import read_cluster
+    from cineray.launch.cluster.fit import fitted
+    from cineray.launch.cluster.job import with_command
+    from cineray.launch.references import refuse_values
+
+    refuse_values([("--set", one) for one in sets] + [("--places", places)], os.environ, ())
 
     files, need = read_cluster(where), None
     if job:
         config, need = needed(job, sets, measured, step_seconds, gpus, headroom, visits)
-        files = with_command(fitted(files, need, config), job, sets, config)
+        files = with_command(fitted(files, need, config), job, sets, places, read_job)
         words.print(said(need), markup=False, soft_wrap=True)
+        tell_command(files)
     if as_json:
         show({"documents": files.documents, "decode": need.to_dict() if need else None}, as_json=True)
     elif out:
@@ -73,16 +84,18 @@ def check(
     as_json: bool | None = JSON,
 ) -> None:
     """Check a cluster's files: their schemas, what must be so, and with --job whether it is large enough. 1 if not."""
-    from cineray.launch.cluster_check import checked
-    from cineray.launch.cluster_files import read_cluster
-    from cineray.launch.cluster_fit import shortages
-    from cineray.launch.cluster_schemas import Problem, crds_told
+    from cineray.launch.cluster.check import checked
+    from cineray.launch.cluster.files import read_cluster
+    from cineray.launch.cluster.fit import shortages
+    from cineray.launch.cluster.job import carried_files, mismatches
+    from cineray.launch.cluster.schemas import Problem, crds_told
 
     files, need = read_cluster(where), None
     looked = checked(files, crds_told(crds))
     if job:
         config, need = needed(job, sets, measured, step_seconds, gpus, headroom, visits)
-        looked.problems += [Problem(*one) for one in shortages(files, need, config)]
+        unfit = [*shortages(files, need, config), *mismatches(files, config, carried_files(job))]
+        looked.problems += [Problem(*one) for one in unfit]
     facts = {
         "where": where,
         "kind": files.kind,
@@ -100,7 +113,7 @@ def needed(
     job: str, sets: list[str], measured: str, step_seconds: float, gpus: int, headroom: float, visits: int
 ) -> tuple[Config, DecodeNeed]:
     """The job, and what its decoding takes: the cost is its plan's, the seconds are measured or told."""
-    from cineray.launch.cluster_size import decode_need, measured_gpu_seconds
+    from cineray.launch.cluster.size import decode_need, measured_gpu_seconds
     from cineray.train.config import LearningJob
     from cineray.train.run_folder import is_run
 
@@ -119,6 +132,16 @@ def needed(
     seconds = measured_gpu_seconds(measured) if measured else step_seconds * gpus
     told = f"the run {measured}" if measured else f"--step-seconds {step_seconds:g} on {gpus} GPUs"
     return config, decode_need(cost, gpus=gpus, gpu_seconds_per_step=seconds, measured=told, headroom=headroom)
+
+
+def tell_command(files: ClusterFiles) -> None:
+    """What a RayJob will run: its job's file must be in the image."""
+    from cineray.launch.cluster.job import command_of
+
+    command = " ".join(command_of(files))
+    if command:
+        words.print(f"the RayJob runs: {command}", markup=False, soft_wrap=True)
+        words.print("its image must have the job's file, as that of cluster/image has jobs/", soft_wrap=True)
 
 
 def said(need: DecodeNeed) -> str:

@@ -1,6 +1,6 @@
 """`cineray doctor --address ADDR`: is this cluster ready, and when it hangs, who waits for whom?
 
-A look at the cluster goes in (launch/cluster_view.py), findings come out: the same lines as for a machine, each with
+A look at the cluster goes in (launch/observe/view.py), findings come out: the same lines as for a machine, each with
 its next step, and below them the nodes and what waits.
 """
 
@@ -16,7 +16,7 @@ from cineray.cli.output import bytes_text, facts_table, plain
 from cineray.errors import UsageError
 
 if TYPE_CHECKING:
-    from cineray.launch.cluster_view import ClusterView, Node
+    from cineray.launch.observe.view import ClusterView, Node
 
 DECODE_LABEL = ("ray-subcluster", "decode")
 """Nodes that decode have it and nodes that train have not: only so does Ray Data leave the trainers' cores alone."""
@@ -29,14 +29,14 @@ _BYTES = ("memory", "object_store_memory")
 def looked_at(address: str) -> ClusterView:
     """The cluster now."""
     from cineray.launch.clients import open_cluster
-    from cineray.launch.cluster_view import look
+    from cineray.launch.observe.view import look
 
     return look(open_cluster(address))
 
 
 def judged(view: ClusterView) -> list[Finding]:
     """What is well and what is not."""
-    return [_versions(view), _nodes(view), _head(view), _decoders(view), *_waiting(view), _asked(view)]
+    return [_versions(view), _nodes(view), _head(view), _decoders(view), *_waiting(view), *_cut(view), _asked(view)]
 
 
 def facts_of(view: ClusterView, findings: list[Finding]) -> dict[str, Any]:
@@ -74,6 +74,13 @@ def tables_of(view: ClusterView) -> list[Table]:
         wants = {**one.resources, **one.labels}
         waiting.add_row(plain(one.what), str(one.count), plain(wants), plain(one.why))
     return [nodes, waiting]
+
+
+def _cut(view: ClusterView) -> list[Finding]:
+    if not view.cut:
+        return []
+    found = f"Ray tells only {'; '.join(view.cut)}"
+    return [Finding("looked at", "warning", found, "the rest may wait for other things than what is said here")]
 
 
 def _versions(view: ClusterView) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +31,8 @@ def curate_command(
     engine: Engine = typer.Option("auto", help="Where it runs; auto: few videos in this process, many on Ray."),
     workers: int = typer.Option(0, help="Videos looked at at once; 0 is one per core."),
     address: str = typer.Option("", help="A Ray cluster's address; without it Ray is embedded."),
+    gpus: float = typer.Option(0.0, help="GPUs of each actor that runs the job's networks; 0 runs them on CPUs."),
+    actors: int = typer.Option(1, help="On Ray: how many run networks side by side."),
     name: str = typer.Option("", help="Also give the version this name."),
     message: str = typer.Option("", "--message", "-m", help="A sentence for the log."),
     as_json: bool | None = JSON,
@@ -38,10 +41,14 @@ def curate_command(
     from cineray.curate import CURATE_KINDS, CurateEngine, CurateJob, check_limit, curate
     from cineray.ingest import whoami
 
+    if name and dry_run:
+        raise UsageError("--name and --dry-run are both given; a dry run makes no version that could have a name")
     told = load_job(job, CURATE_KINDS, sets)
     if not isinstance(told, CurateJob):
         raise UsageError(f"{job} is a {type(told).__name__}; wanted a job() that returns a CurateJob")
-    where = check(CurateEngine, {"engine": engine, "workers": workers, "address": address})
+    where = check(
+        CurateEngine, {"engine": engine, "workers": workers, "address": address, "gpus": gpus, "actors": actors}
+    )
     with counted_progress("videos") as tell:
         report = curate(
             told,
@@ -51,7 +58,7 @@ def curate_command(
             message=message,
             on_progress=lambda progress: tell(progress.stage, progress.done, progress.total),
         )
-    if name and not dry_run:
+    if name:
         from cineray.cli.ingest import name_version
 
         name_version(told.lake, name, report.version.number)
@@ -67,24 +74,25 @@ def _sheets(report: CurateReport, job: CurateJob, folder: Path) -> list[str]:
     from cineray.curate.sheets import write_sheets
 
     drawn = [str(path) for path in write_sheets(report, job, folder)]
-    words.print(plain(f"{len(drawn)} contact sheets of what is at the edge: {folder}"))
+    many = "1 contact sheet" if len(drawn) == 1 else f"{len(drawn)} contact sheets"
+    words.print(plain(f"{many} of what is at the edge: {folder}"))
     return drawn
 
 
 def curate_tables(report: CurateReport) -> list[Table]:
     """What a person wants to know of a curation."""
-    facts = report.to_dict()
     shown = {
-        "version": f"{report.version.number}  ({report.version.fingerprint[:12]})",
-        "videos": f"{report.videos:,} ({report.looked_at:,} looked at, of the others all was known)",
+        "of version" if report.dry_run else "version": f"{report.version.number}  ({report.version.fingerprint[:12]})",
+        "videos": _looked_at(report),
         "clips": f"{report.clips:,} (there were {report.clips_before:,})",
         "left out": f"{report.left_out:,}",
-        "length": f"{facts['hours_kept'] * 60:,.1f} of {facts['hours'] * 60:,.1f} minutes",
+        "length": f"{_length(report.seconds_kept)} of {_length(report.seconds_of_clips)}",
         "sets of duplicates": report.duplicate_sets,
         "moved to another split": len(report.moved),
+        "wait for the next run": report.waiting,
         "took": f"{report.seconds:,.1f} s",
     }
-    optional = ("left out", "sets of duplicates", "moved to another split")
+    optional = ("left out", "sets of duplicates", "moved to another split", "wait for the next run")
     tables = [facts_table({key: value for key, value in shown.items() if value not in (0, "0") or key not in optional})]
     tables.append(_rules_table(report))
     if report.unreadable:
@@ -95,14 +103,29 @@ def curate_tables(report: CurateReport) -> list[Table]:
 def _rules_table(report: CurateReport) -> Table:
     table = Table(title="\nleft out by", title_justify="left", box=None, header_style="bold", pad_edge=False)
     table.add_column("rule", no_wrap=True)
-    for column in ("alone", "together", "only it", "minutes"):
+    for column in ("alone", "together", "only it", "length"):
         table.add_column(column, justify="right")
     table.add_column("when", overflow="fold")
     for rule in report.rules:
-        numbers = (f"{rule.alone:,}", f"{rule.first:,}", f"{rule.only:,}", f"{rule.seconds / 60:,.1f}")
+        numbers = (f"{rule.alone:,}", f"{rule.first:,}", f"{rule.only:,}", _length(rule.seconds))
         table.add_row(plain(rule.name), *numbers, plain(rule.told))
-    table.add_row("all", "", f"{report.left_out:,}", "", f"{sum(rule.seconds for rule in report.rules) / 60:,.1f}", "")
+    table.add_row("all", "", f"{report.left_out:,}", "", _length(sum(rule.seconds for rule in report.rules)), "")
     return table
+
+
+def _looked_at(report: CurateReport) -> str:
+    known = report.videos - report.looked_at
+    if not report.looked_at:
+        return f"{report.videos:,}, of which all was known"
+    return f"{report.videos:,}, all looked at" if known <= 0 else f"{report.videos:,}, of which {known:,} were known"
+
+
+def _length(seconds: float) -> str:
+    """In the unit that fits: 0.7 s, 12.5 min, 30.2 h."""
+    for unit, size, most in (("s", 1, 120), ("min", 60, 7200)):
+        if seconds < most:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds / 3600:,.1f} h"
 
 
 def _unreadable_table(report: CurateReport) -> Table:
@@ -153,9 +176,26 @@ def explain_tables(facts: dict[str, Any]) -> list[Table]:
     if rows:
         tables.append(_spans_table(rows))
     if facts["quality"]:
-        tables.append(facts_table({name: _short(value) for name, value in facts["quality"].items()}, "\nmeasured"))
+        tables.append(_measured_table(facts["quality"]))
     spans = {name: _spans_text(found) for name, found in facts["spans"].items() if found}
     return [*tables, *([facts_table(spans, "\nwhen, in seconds")] if spans else [])]
+
+
+def _measured_table(quality: Mapping[str, Any]) -> Table:
+    """By the names that rules use; what could not be known is one line, and a signature is for machines."""
+    table = Table(title="\nmeasured", title_justify="left", box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    told = {name: value for name, value in quality.items() if value is not None and not _is_long(value)}
+    for name, value in told.items():
+        table.add_row(plain(name), plain(value))
+    if unknown := [name for name, value in quality.items() if value is None]:
+        table.add_row("not known", plain(unknown))
+    return table
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, str) and len(value) > LONGEST_TEXT
 
 
 def _spans_table(rows: list[dict[str, Any]]) -> Table:
@@ -164,15 +204,16 @@ def _spans_table(rows: list[dict[str, Any]]) -> Table:
         table.add_column(column, overflow="fold", justify="right" if column in ("from", "to") else "left")
     for row in sorted(rows, key=lambda row: row["start_pts"]):
         seconds = [f"{row[name]:.3f}" for name in ("start_seconds", "end_seconds")]
-        table.add_row(*seconds, plain(row["what"]), plain(row.get("because") or ""), plain(row.get("figures") or {}))
+        table.add_row(*seconds, plain(row["what"]), plain(row.get("because") or ""), plain(_figures(row)))
     return table
+
+
+def _figures(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a rule looked at; of a copy, which one is kept instead."""
+    kept = {"kept": str(row["kept"])[:12]} if row.get("kept") else {}
+    return {**(row.get("figures") or {}), **kept}
 
 
 def _spans_text(spans: list[dict[str, Any]]) -> str:
     told = [f"{one['start_seconds']:.3f} to {one['end_seconds']:.3f}" for one in spans[:SHOWN_SPANS]]
     return ", ".join(told) + (f" and {len(spans) - SHOWN_SPANS} more" if len(spans) > SHOWN_SPANS else "")
-
-
-def _short(value: Any) -> Any:
-    """A signature is for machines."""
-    return f"{value[:LONGEST_TEXT]}..." if isinstance(value, str) and len(value) > LONGEST_TEXT else value

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from cineray.cli.output import JSON, bytes_text, facts_table, plain, show, words
-from cineray.cli.progress import ingest_progress
+from cineray.cli.progress import ingest_progress, per_second
 from cineray.config import check
 from cineray.errors import UsageError
 from cineray.ingest import EngineConfig, IngestConfig, IngestReport, check_limit, ingest
@@ -114,7 +114,7 @@ def report_tables(report: IngestReport) -> list[Table]:
         "remuxed": facts["remuxed"],
         "rejected": report.summary.rejected,
         "taken up from a killed run": facts["resumed"],
-        "read": f"{bytes_text(facts['bytes_read'])} in {report.seconds:.1f} s, {rate:,.0f} videos/s",
+        "read": f"{bytes_text(facts['bytes_read'])} in {report.seconds:.1f} s, {per_second(rate, 'videos')}",
     }
     optional = ("removed", "same bytes again", "remuxed", "taken up from a killed run")
     tables = [facts_table({k: v for k, v in shown.items() if v or k not in optional})]

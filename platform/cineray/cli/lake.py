@@ -66,11 +66,13 @@ def tag_command(
     name: str = typer.Argument("", help="The name; without it, all names are listed."),
     version: str = REF,
     move: bool = typer.Option(False, "--move", help="Let a name that points elsewhere point here."),
-    remove: bool = typer.Option(False, "--move", help="Take the name away; the version stays."),
+    remove: bool = typer.Option(False, "--remove", help="Take the name away; the version stays."),
     as_json: bool | None = JSON,
 ) -> None:
     """Give a version a name (`train-2026-11`), move or remove one, or list them all."""
     opened = Lake.open(lake)
+    if remove and move:
+        raise UsageError("--remove and --move are both given; a name is either taken away or moved")
     if remove and not name:
         raise UsageError("--remove wants the name to remove: cineray lake tag LAKE NAME --remove")
     if remove:
@@ -84,7 +86,7 @@ def tag_command(
 @app.command("query")
 def query_command(
     lake: str = LAKE,
-    filter: str = typer.Option("", "--filter", "-f", help="SQL: \"codec = 'h264' AND num_frames > 100\"."),
+    filter: str = typer.Option("", "--filter", "-f", help="SQL: \"codec = 'h264' AND motion_speed > 0.1\"."),
     columns: str = typer.Option("", "--columns", "-c", help="Columns, separated by commas."),
     table: str = typer.Option("media", "--from", help="The table: media, places, clips or layers/NAME."),
     limit: int = typer.Option(20, help="At most so many rows; 0 for all."),

@@ -48,11 +48,16 @@ def ingest_progress() -> Iterator[Callable[[IngestProgress], None]]:
                 description=progress.stage,
                 total=progress.total,
                 completed=done.done,
-                rate=f"{done.done / elapsed:,.0f} videos/s" if elapsed > 0 else "",
+                rate=per_second(done.done / elapsed, "videos") if elapsed > 0 else "",
                 rejects=f"{done.rejected} rejected" if done.rejected else "",
             )
 
         yield tell
+
+
+def per_second(rate: float, noun: str) -> str:
+    """`351 videos/s`, `0.4 videos/s`."""
+    return f"{rate:,.{0 if rate >= 10 else 1}f} {noun}/s"
 
 
 @contextmanager

@@ -5,7 +5,6 @@ of them, and whether anything lies in two splits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
@@ -99,28 +98,33 @@ def _advice(job: str, config: StandardiseConfig, visits: int) -> Advice:
 
 def advice_tables(advice: Advice) -> list[Table]:
     """What a person wants to know: each way, and the one to take as a command."""
+    from cineray.curate.standardise.advisor import LEAST_PSNR_DB
+
+    every = (advice.raw, *advice.candidates)
+    sound = any(one.sound_bytes_per_second for one in advice.candidates)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("kept as", "bytes per second", "decode ms per clip", "PSNR dB", "worst", "VMAF", "encode s per s"):
+    columns = ["kept as", "bytes per second", *["of sound"] * sound, "decode ms per clip", "PSNR dB", "worst", "VMAF"]
+    for column in (*columns, "encode s per s"):
         table.add_column(column, justify="left" if column == "kept as" else "right")
-    for one in (advice.raw, *advice.candidates):
+    for one in every:
         encoding = one.encoding
         kept = "they are" if encoding is None else f"{encoding.codec}, gop {encoding.gop}, {encoding.short_side} px"
+        sizes = [bytes_text(round(one.bytes_per_second)), *[bytes_text(round(one.sound_bytes_per_second))] * sound]
         figures = (1000 * one.decode_seconds_per_clip, one.psnr_db, one.worst_psnr_db, one.vmaf)
         cells = [f"{figure:.1f}" if figure is not None else "-" for figure in figures]
         encode = f"{one.encode_seconds_per_second:.2f}" if encoding is not None else "-"
-        table.add_row(kept + " *" * (one is advice.best), bytes_text(round(one.bytes_per_second)), *cells, encode)
+        table.add_row(kept + " *" * (one is advice.best), *sizes, *cells, encode)
     best = advice.best.encoding
     assert best is not None
     options = f"--codec {best.codec} --gop {best.gop} --short-side {best.short_side} --crf {best.crf}"
-    from cineray.curate.standardise.advisor import LEAST_PSNR_DB
-
     poor = (advice.best.psnr_db or 0) < LEAST_PSNR_DB
     shown = {
         "measured on": f"{advice.sampled_visits} visits of {advice.clips_per_visit} clips, each of "
         f"{advice.frames_per_clip} frames that span {advice.frames_spanned:.0f}",
         "decoding": f"{advice.decode_speed_up:.1f} times as fast",
-        "take": options,
+        "take": f"{options} --preset {best.preset} --audio {best.audio}",
     }
+    shown |= {"sound": "no clip of a batch has any: --audio drop leaves it out"} if sound else {}
     shown |= {"but": f"none reaches {LEAST_PSNR_DB:g} dB: a lower --crf is nearer to the raw video"} if poor else {}
     return [table, facts_table(shown)]
 
@@ -164,7 +168,9 @@ def card_command(
         typer.echo(card, nl=False)  # also into a pipe: a card is text
         return
     if out:
-        Path(out).write_text(card, encoding="utf-8")
+        from cineray.storage import normalise_uri, put_object
+
+        put_object(normalise_uri(out), card.encode())
     show({"version": found.number, "out": out or None, "card": None if out else card}, as_json=as_json)
 
 

@@ -18,8 +18,8 @@ from cineray.errors import UsageError
 
 if TYPE_CHECKING:
     from cineray.launch.clients import Cluster
+    from cineray.launch.cluster_parts import Part, Parts
     from cineray.launch.compose import Composed, Wish
-    from cineray.launch.decode_nodes import DecodePart
     from cineray.launch.sending import Sent
 
 ADDRESS: Any = typer.Option(
@@ -45,7 +45,7 @@ def submit_command(
     only: list[str] = typer.Option([], metavar="PATH", help="Of the project only this folder or file travels; repeat."),
     code: str = typer.Option("here", help="The cineray to run: this one (here), the cluster's (cluster), or a wheel."),
     label: str = typer.Option("", help="Makes another submission of what is otherwise the same job."),
-    cluster: str = typer.Option("", metavar="WHERE", help="The cluster's description, which says where it decodes."),
+    cluster: str = typer.Option("", metavar="WHERE", help="The cluster's description; it says what its pools are for."),
     cpus: float = typer.Option(0.0, min=0, help="Cores that COMMAND itself takes; with none it runs beside the head."),
     gpus: float = typer.Option(0.0, min=0, help="GPUs that COMMAND itself takes: for evaluate, sample, bench."),
     python: str = typer.Option("python", help="What starts Python on the cluster."),
@@ -89,15 +89,15 @@ def submit_command(
 def submit(composed: Composed, address: str, *, follow: bool, other_python: bool, as_json: bool | None) -> None:
     """Send it to the cluster at `address`, and tell or follow what becomes of it."""
     from cineray.launch.clients import check_versions, is_in_the_open, open_cluster
-    from cineray.launch.decode_nodes import decode_part_of
+    from cineray.launch.cluster_parts import parts_of
     from cineray.launch.sending import send
 
     cluster = open_cluster(address)
     if is_in_the_open(cluster.address):
         words.print(f"[yellow]{cluster.address} is not encrypted[/]: who listens has the token; use a tunnel or https")
     check_versions(cluster.versions(), other_python=other_python)
-    if composed.decodes:
-        composed = told_where(composed, decode_part_of(cluster))
+    if composed.decodes or composed.trains:
+        composed = told_for(composed, parts_of(cluster))
     sent = send(cluster, composed.submission, composed.package)
     _tell_sent(sent, cluster)
     told = {"submission_id": sent.submission_id, "attempt": sent.attempt, "how": sent.how, "address": cluster.address}
@@ -116,36 +116,39 @@ def _show(facts: Mapping[str, Any], *, as_json: bool | None) -> None:
 
 
 def placed_by_description(composed: Composed, cluster: str) -> Composed:
-    """With the decoding nodes that the description `cluster` names, if there is one."""
-    if not cluster or not composed.decodes:
+    """On the parts of the cluster that the description `cluster` names, if there is one."""
+    if not cluster or not (composed.decodes or composed.trains):
         return composed
-    from cineray.launch.decode_nodes import described_part
+    from cineray.launch.cluster_parts import described_parts
 
-    return told_where(composed, described_part(cluster))
+    return told_for(composed, described_parts(cluster))
 
 
-def told_where(composed: Composed, part: DecodePart) -> Composed:
-    """On which nodes it decodes is said, and how to have it otherwise."""
-    if part.value:
+def told_for(composed: Composed, parts: Parts) -> Composed:
+    """On which nodes it decodes and trains is said, and how to have it otherwise."""
+    if composed.decodes and not parts.decode.value and parts.decode.why:
         words.print(
-            f"for the cluster: --set {plain(composed.decodes)}={plain(part.value)}, because {plain(part.why)}; for all "
-            f"nodes: --set {composed.decodes}=",
+            f"[yellow]decodes on all nodes[/]: {plain(parts.decode.why)}; to choose: --set {composed.decodes}=...",
             soft_wrap=True,
         )
-    elif part.why:
-        words.print(
-            f"[yellow]decodes on all nodes[/]: {plain(part.why)}; to choose: --set {composed.decodes}=...",
-            soft_wrap=True,
-        )
-    return composed.on(part)
+    _tell_set(composed.decodes, parts.decode, f"for all nodes: --set {composed.decodes}=")
+    _tell_set(composed.trains, parts.train, f"on cores: --set {composed.trains}=0")
+    return composed.on(parts)
+
+
+def _tell_set(field: str, part: Part, otherwise: str) -> None:
+    if field and part.value:
+        told = f"{field}={part.value}"
+        words.print(f"for the cluster: --set {plain(told)}, because {plain(part.why)}; {otherwise}", soft_wrap=True)
 
 
 def tell_what_is_asked(composed: Composed) -> None:
     """What a dry run cannot know, because it asks no cluster."""
-    if composed.decodes:
+    asked = [f"{composed.decodes}, if it has nodes for decoding"] if composed.decodes else []
+    asked += [f"{composed.trains}, if its head says that nodes with GPUs train"] if composed.trains else []
+    if asked:
         words.print(
-            f"the cluster is asked when it is sent: {composed.decodes}, if it has nodes for decoding (or --cluster "
-            "names its description)",
+            f"the cluster is asked when it is sent: {'; '.join(asked)} (or --cluster names its description)",
             soft_wrap=True,
         )
 
@@ -166,6 +169,7 @@ def refuse_secrets_typed(wish: Wish, address: str) -> None:
 
     typed = {"--set": wish.sets, "an argument": wish.rest, "the job's place": (wish.job,), "--places": (wish.places,)}
     typed |= {"--env": tuple(wish.environment.values()), "--label": (wish.label,), "--address": (address,)}
+    typed |= {"--python": (wish.python,), "--only": wish.only, "--code": (wish.code,)}
     refuse_values([(what, text) for what, texts in typed.items() for text in texts], os.environ, wish.secrets)
 
 

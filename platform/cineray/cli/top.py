@@ -17,7 +17,7 @@ from rich.table import Table
 from cineray.cli.output import JSON, bytes_text, facts_table, plain, show, wants_json
 
 if TYPE_CHECKING:
-    from cineray.launch.cluster_figures import Figures, RunFigures
+    from cineray.launch.observe.figures import Figures, RunFigures
 
 _COLUMNS = ("run", "step", "loss", "clips/s", "waits", "goodput", "MFU", "decoded/used", "replaced", "newest", "saved")
 
@@ -32,7 +32,7 @@ def top_command(
 ) -> None:
     """Show what a cluster's runs do now: speed, waiting for data, goodput, queues, memory, cost."""
     from cineray.launch.clients import open_cluster
-    from cineray.launch.cluster_figures import figures
+    from cineray.launch.observe.figures import figures
 
     cluster = open_cluster(address)
     prices = {"core_hour": core_hour, "gpu_hour": gpu_hour}
@@ -64,17 +64,31 @@ def tables_of(now: Figures, *, core_hour: float, gpu_hour: float) -> list[Table]
     cost = now.dollars_per_hour(core_hour=core_hour, gpu_hour=gpu_hour)
     speed = sum(run.clips_per_s for run in now.runs if not math.isnan(run.clips_per_s))
     shared = {
-        "runs": "none is under way" if not now.runs else f"{len(now.runs)}",
+        "runs": _runs(now),
         "nodes": f"{now.nodes}",
-        "cores": f"{now.cores_used:g} of {now.cores:g} in use",
-        "GPUs": f"{now.gpus_used:g} of {now.gpus:g} in use",
-        "rows": f"{now.rows_waiting:g} to decode, {now.rows_decoding:g} at it, {now.rows_ahead:g} ahead",
-        "object store": f"{bytes_text(int(now.object_store_bytes))}, {bytes_text(int(now.spilled_bytes))} spilled",
+        "cores": f"{_number(now.cores_used, '{:g}')} of {now.cores:g} in use",
+        "GPUs": f"{_number(now.gpus_used, '{:g}')} of {now.gpus:g} in use",
+        "rows": "{} to decode, {} at it, {} ahead".format(
+            *(_number(one, "{:g}") for one in (now.rows_waiting, now.rows_decoding, now.rows_ahead))
+        ),
+        "object store": f"{_bytes(now.object_store_bytes)}, {_bytes(now.spilled_bytes)} spilled",
         "fullest disk": _number(now.fullest_disk_percent, "{:.0f} %"),
         **({"cost": _cost(cost, speed)} if cost else {}),
         **({"not reached": ", ".join(now.silent)} if now.silent else {}),
     }
     return [*([runs] if now.runs else []), facts_table(shared)]
+
+
+def _runs(now: Figures) -> str:
+    """How many; where ports that may know of some do not answer, that is no news of none."""
+    if now.runs:
+        return f"{len(now.runs)}"
+    if not now.silent:
+        return "none is under way"
+    return (
+        f"not known: {len(now.silent)} of {now.ports} metrics ports do not answer from here. They are open to the "
+        "cluster's own network; look from its head: kubectl exec, or ray exec FILE 'cineray top ...'"
+    )
 
 
 def _cells(run: RunFigures) -> list[str]:
@@ -102,6 +116,10 @@ def _ago(seconds: float) -> str:
     if math.isnan(seconds):
         return "-"
     return f"{seconds:.0f} s ago" if seconds < 100 else f"{seconds / 60:.0f} min ago"
+
+
+def _bytes(value: float) -> str:
+    return "-" if math.isnan(value) else bytes_text(int(value))
 
 
 def _number(value: float, form: str) -> str:

@@ -15,17 +15,21 @@ if TYPE_CHECKING:
     from cineray.curate.config import CURATE_KINDS, CurateEngine, CurateJob, CutsConfig, DuplicatesConfig, RuleConfig
     from cineray.curate.curate_report import CurateReport
     from cineray.curate.footage import Footage
+    from cineray.curate.network_config import NetworkConfig
     from cineray.curate.run import CurateProgress, check_limit, curate
     from cineray.curate.stage import Columns, Span, Stage
     from cineray.curate.stages import STAGES
+    from cineray.curate.vectors import vectors_of
 
 _HOME = {
     "config": ("CURATE_KINDS", "CurateEngine", "CurateJob", "CutsConfig", "DuplicatesConfig", "RuleConfig"),
     "curate_report": ("CurateReport",),
     "footage": ("Footage",),
+    "network_config": ("NetworkConfig",),
     "run": ("CurateProgress", "check_limit", "curate"),
     "stage": ("Columns", "Span", "Stage"),
     "stages": ("STAGES",),
+    "vectors": ("vectors_of",),
 }
 
 __all__ = [
@@ -39,11 +43,13 @@ __all__ = [
     "CutsConfig",
     "DuplicatesConfig",
     "Footage",
+    "NetworkConfig",
     "RuleConfig",
     "Span",
     "Stage",
     "check_limit",
     "curate",
+    "vectors_of",
 ]
 
 

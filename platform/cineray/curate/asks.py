@@ -14,7 +14,7 @@ from cineray.curate.stages import STAGES
 from cineray.errors import CinerayError, PlaceError
 from cineray.index import indexed_from_dict
 from cineray.index.child import Ask
-from cineray.index.footage import colour_pictures, see
+from cineray.index.footage import Squares, colour_pictures, see
 from cineray.index.reasons import Unfit
 from cineray.index.wire import Message, result_message
 from cineray.records import Reject, VideoFile
@@ -25,10 +25,12 @@ SHOWN_SHORT_SIDE = 96
 
 
 def measure(file: VideoFile, request: dict[str, Any], raw: bytes, policy: AccessPolicy) -> Message:
-    """The columns of each asked stage, as text, by the stage's key; or why there are none."""
+    """The columns of each asked stage, as text, by the stage's key, and the pictures that are asked for, as bytes one
+    behind the other; or why there are none."""
     video = indexed_from_dict(request["video"] | {"frames": raw})
+    squares = [Squares(**asked) for asked in request["squares"]]
     try:
-        seen = see(file, video, policy=policy)
+        seen = see(file, video, policy=policy, sound=bool(request["stages"]), squares=squares)
     except (Unfit, PlaceError) as error:
         return result_message(_reject(file, error.reason, str(error)))
     footage = footage_of(
@@ -43,7 +45,7 @@ def measure(file: VideoFile, request: dict[str, Any], raw: bytes, policy: Access
         except Exception as error:  # whatever footage brings about in a stage costs that video, with the stage's name
             detail = f"the stage {stage.name} failed with {type(error).__name__}: {error}; leave it out of the job"
             return result_message(_reject(file, "stage_failed", detail))
-    return {"columns": found}, b""
+    return {"columns": found}, b"".join(pictures.tobytes() for pictures in seen.squares)
 
 
 def show(file: VideoFile, request: dict[str, Any], raw: bytes, policy: AccessPolicy) -> Message:

@@ -1,10 +1,12 @@
 """What was measured already, so that nothing is measured twice. Finished rows go in; columns of any video come out.
 
     staging/curate/<run id>/part-<digest>.parquet     rows of this and of killed or dry runs, put if absent
-    layers/quality of the head                        rows of earlier curations: one per video and stage
+    layers/quality, layers/embeddings of the head     rows of earlier curations: one per video and stage
+    layers/curation of the head                       videos whose bytes do not decode
 
-A result is known by its video's content, the stage's name, version and config, and what is said of the video. Parts
-are cleared once their rows are in a version; a part that another run cleared meanwhile is measured again, no more.
+A result is known by its video's content, the stage's name, version and config (of a network also its file), and what is
+said of the video. A part is cleared once all its rows are in a version; one that another run cleared meanwhile is
+measured again, no more. That a video cannot be looked at is believed again only where its bytes are to blame.
 """
 
 from __future__ import annotations
@@ -12,38 +14,47 @@ from __future__ import annotations
 import io
 import json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from blake3 import blake3
 
 from cineray import storage
+from cineray.curate.homes import AUTHOR, CURATION_LAYER
 from cineray.curate.looker import Looked, Todo
-from cineray.curate.stage import Columns, Stage, columns_from_json, stage_key
+from cineray.curate.stage import Columns, columns_from_json
+from cineray.curate.vectors import EMBEDDINGS_LAYER
 from cineray.curate.videos import Listed
 from cineray.errors import PlaceMissing
-from cineray.lake import Lake, Version
+from cineray.lake import Lake, Version, unpack_text
+from cineray.lake.measured import QUALITY_LAYER
 
-QUALITY_LAYER = "layers/quality"
 PART_LIMIT_BYTES = 1 << 30
-MACHINE_REASONS = frozenset({"timed_out", "out_of_memory", "decoder_crashed", "unreadable"})
-"""Rejects that may be the machine's fault and not the video's: the next run looks again."""
+LASTING_REASONS = frozenset({"decode_failed"})
+"""Rejects that are the fault of a video's bytes. All others may be the machine's, the place's or a stage's: the next
+run looks again."""
 _SCHEMA = pa.schema([(name, pa.string()) for name in ("video_id", "said", "columns", "reason", "detail")])
 
 
 class Cache:
     """Results of stages by video, of this run, of those before it and of the head."""
 
-    def __init__(self, lake: Lake, head: Version, stages: Iterable[Stage]) -> None:
-        self.keys = {stage.name: stage_key(stage) for stage in stages}
+    def __init__(
+        self, lake: Lake, head: Version, keys: Mapping[str, str], vectors: frozenset[str] = frozenset()
+    ) -> None:
+        self.keys, self.vectors = dict(keys), vectors
+        """By stage and network; those of which the results are no columns."""
+        self._own = {key: key for key in self.keys.values()}
+        """Each key once: as many texts as there are videos would be a kilobyte of each."""
         self.folder = storage.join_uri(lake.uri, "staging", "curate")
         self.own = storage.join_uri(self.folder, uuid.uuid4().hex[:12])
         self._found = self._parts(self.folder)
         self._held: dict[str, tuple[str, dict[str, str]]] = {}
         self._rejects: dict[str, Looked] = {}
-        for looked in (*_of_head(lake, head), *self._of_parts(self._found)):
-            if looked.reason not in MACHINE_REASONS:
+        for looked in (*_of_head(lake, head), *_refused(lake, head), *self._of_parts(self._found)):
+            if not looked.reason or looked.reason in LASTING_REASONS:
                 self.add(looked)
 
     def add(self, looked: Looked) -> None:
@@ -53,8 +64,7 @@ class Cache:
             return
         self._rejects.pop(looked.video_id, None)
         said, held = self._held.get(looked.video_id, (looked.said, {}))
-        wanted = set(self.keys.values())
-        new = {key: text for key, text in looked.columns.items() if key in wanted}
+        new = {self._own[key]: text for key, text in looked.columns.items() if key in self._own}
         if new:
             self._held[looked.video_id] = (looked.said, {**(held if said == looked.said else {}), **new})
 
@@ -77,9 +87,9 @@ class Cache:
         return held if said == listed.said else {}
 
     def columns(self, listed: Listed) -> list[Columns]:
-        """The columns of each stage, in the order of the stages."""
-        texts = self.texts(listed)
-        return [columns_from_json(texts[key]) for key in self.keys.values() if key in texts]
+        """The columns of each stage and network, in their order."""
+        texts, keys = self.texts(listed), (key for name, key in self.keys.items() if name not in self.vectors)
+        return [columns_from_json(texts[key]) for key in keys if key in texts]
 
     def reject(self, listed: Listed) -> Looked | None:
         """Why this video could not be looked at, if this run tried it, or one before it that made no version."""
@@ -92,11 +102,23 @@ class Cache:
             self.add(looked)
         write_part(self.own, rows)
 
-    def clear(self) -> None:
-        """Drop the parts whose rows are now in a version."""
-        for uri in {*self._found, *self._parts(self.own)}:
-            storage.delete_object(uri)
-        storage.delete_object(self.own, recursive=True)
+    def clear(self, committed: Iterable[Listed]) -> None:
+        """Drop the parts whose rows are now in a version, in which these videos are with all our stages.
+
+        What else was measured (of other videos, for other stages, by a run that is still at work) stays.
+        """
+        said = {one.video_id: one.said for one in committed}
+        left = False
+        for uri in sorted({*self._found, *self._parts(self.own)}):
+            if all(self._is_in(said, looked) for looked in self._of_parts([uri])):
+                storage.delete_object(uri)
+            else:
+                left = left or uri.startswith(self.own)
+        if not left:
+            storage.delete_object(self.own, recursive=True)
+
+    def _is_in(self, said: Mapping[str, str], looked: Looked) -> bool:
+        return said.get(looked.video_id) == looked.said and looked.columns.keys() <= self._own.keys()
 
     def _parts(self, folder: str) -> list[str]:
         return sorted(info.uri for info in storage.list_objects(folder) if info.uri.endswith(".parquet"))
@@ -132,11 +154,29 @@ def write_part(folder: str, rows: list[Looked]) -> None:
 
 
 def _of_head(lake: Lake, head: Version) -> Iterator[Looked]:
-    """Rows of the quality layer that curation wrote; those of other authors are none of ours."""
-    if QUALITY_LAYER not in head.tables:
-        return
-    for batch in lake.scan(head, QUALITY_LAYER, ["video_id", "author", "source", "value"], "clip_id IS NULL"):
+    """Rows that curation wrote; those of other authors are none of ours."""
+    layers = [layer for layer in (QUALITY_LAYER, EMBEDDINGS_LAYER) if layer in head.tables]
+    wanted = ["video_id", "author", "source", "value"]
+    for batch in chain.from_iterable(lake.scan(head, layer, wanted, "clip_id IS NULL") for layer in layers):
         for row in batch.to_pylist():
             if row["video_id"] and row["source"] and "@" in (row["author"] or ""):
                 columns = {row["author"]: row["value"]}
                 yield Looked(video_id=row["video_id"], said=row["source"], columns=columns)
+
+
+def _refused(lake: Lake, head: Version) -> Iterator[Looked]:
+    """Videos that an earlier curation could not look at."""
+    if CURATION_LAYER not in head.tables:
+        return
+    where = f"author = '{AUTHOR}' AND source IS NOT NULL"
+    for batch in lake.scan(head, CURATION_LAYER, ["video_id", "source", "value"], where):
+        for row in batch.to_pylist():
+            told = json.loads(unpack_text(row["value"]))
+            if told.get("reason"):
+                yield Looked(
+                    video_id=row["video_id"],
+                    said=row["source"],
+                    columns={},
+                    reason=told["reason"],
+                    detail=told.get("detail", ""),
+                )

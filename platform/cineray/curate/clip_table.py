@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import pyarrow as pa
 
@@ -25,9 +24,12 @@ from cineray.curate.stage import Columns, Span, scalars_of
 from cineray.curate.videos import Listed, Video, take_videos
 from cineray.errors import UsageError
 from cineray.lake import MEDIA, Lake, Version
+from cineray.lake.measured import column_of
 from cineray.records import Scalar
 
 SCENES_COLUMN = "scenes"
+RANKED = ("borders_fraction", "blur", "overlay_corners")
+"""The columns by which copies are ranked: of a million videos all columns would be gigabytes."""
 SIGNATURE_COLUMN = "signatures_text"
 _TAKEN_AT_ONCE = 256
 _UNSEEN = frozenset({"frames", "audio", "captions", "detail"})
@@ -43,7 +45,7 @@ class ClipTable:
     signatures: dict[str, str]
     """Of the videos that have one."""
     quality: dict[str, dict[str, Scalar]]
-    """Each video's plain columns and size, by its id; for choosing between copies."""
+    """Each video's size and some of its columns, by its id; for choosing between copies."""
 
     def video_id(self, draft: Draft) -> str:
         """Whose clip it would be."""
@@ -63,7 +65,8 @@ def clip_table(lake: Lake, version: Version, listed: Sequence[Listed], cache: Ca
         signature = scalars.pop(SIGNATURE_COLUMN, None)
         if isinstance(signature, str) and signature:
             signatures[video.listed.video_id] = signature
-        quality[video.listed.video_id] = scalars | _size(video)
+        ranked = {name: scalars[name] for name in RANKED if name in scalars}
+        quality[video.listed.video_id] = ranked | _size(video)
         measured.append(scalars)
         spans = _spans(columns)
         scenes = spans.pop(SCENES_COLUMN, []) if cuts.at == "scenes" else []
@@ -82,7 +85,7 @@ def _whole(lake: Lake, version: Version, listed: Sequence[Listed]) -> Iterator[V
 
 def _size(video: Video) -> dict[str, Scalar]:
     told = video.video
-    seconds = float(told.duration_seconds)
+    seconds = float(told.duration_seconds) if told.num_frames else 0.0
     return {"width": told.width, "height": told.height, "size_bytes": told.size_bytes, "duration_seconds": seconds}
 
 
@@ -140,16 +143,4 @@ class _Lists:
 
     def table(self, rows: int) -> pa.Table:
         filled = {name: values + [None] * (rows - len(values)) for name, values in sorted(self.columns.items())}
-        return pa.table({name: _array(values) for name, values in filled.items()})
-
-
-def _array(values: list[Any]) -> pa.Array:
-    """Text, flags, whole numbers or reals, whichever holds all of them."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {bool} and kinds:
-        return pa.array(values, pa.bool_())
-    if kinds <= {int} and kinds:
-        return pa.array(values, pa.int64())
-    if kinds <= {int, float, bool}:
-        return pa.array([None if value is None else float(value) for value in values], pa.float64())
-    return pa.array([None if value is None else str(value) for value in values], pa.string())
+        return pa.table({name: column_of(values) for name, values in filled.items()})

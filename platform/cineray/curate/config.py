@@ -6,6 +6,7 @@ are kept by content, so a job with other rules or cuts over the same lake takes 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -13,10 +14,12 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from cineray.config import Config
-from cineray.curate.stage import Stage, build_stages
+from cineray.curate.network_config import NetworkConfig, network_keys
+from cineray.curate.stage import Stage, build_stages, stage_key
 from cineray.curate.stages import STAGES
 from cineray.errors import UsageError
 
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 OWN_REASONS = ("unreadable", "too_short", "duplicate")
 """Reasons that are no rules of a job: what cannot be decoded, what a cut leaves too short, what is there already."""
 
@@ -71,6 +74,8 @@ class CurateJob(Config):
     """SQL over the media columns: only these videos are looked at; all others keep the clips that they have."""
     stages: Mapping[str, Mapping[str, Any]] = Field(default_factory=lambda: {name: {} for name in sorted(STAGES)})
     """What is measured: a stage's name and the fields in which it differs from its defaults. By default all."""
+    models: Mapping[str, NetworkConfig] = Field(default_factory=dict)
+    """Networks of your own by a name that their columns begin with: `aesthetic` gives `aesthetic_score`."""
     cuts: CutsConfig = CutsConfig()
     duplicates: DuplicatesConfig | None = DuplicatesConfig()
     """Null: duplicates are not looked for. Needs the stage `signatures`."""
@@ -90,6 +95,16 @@ class CurateJob(Config):
             build_stages(told, STAGES)
         except UsageError as error:
             raise ValueError(str(error)) from None
+        return told
+
+    @field_validator("models")
+    @classmethod
+    def _names_of_networks(cls, told: Mapping[str, NetworkConfig]) -> Mapping[str, NetworkConfig]:
+        for name in told:
+            if name in STAGES or not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"a network is named {name!r}; wanted small letters, digits and _, and no stage's name"
+                )
         return told
 
     @model_validator(mode="after")
@@ -112,6 +127,14 @@ class CurateJob(Config):
         """The stages, ready to be called."""
         return build_stages(self.stages, STAGES)
 
+    def keys(self) -> dict[str, str]:
+        """By what the results of each stage and network are kept; networks' files are read for it."""
+        return {stage.name: stage_key(stage) for stage in self.built_stages()} | network_keys(self.models)
+
+    def vectors(self) -> frozenset[str]:
+        """The networks that give vectors and no columns."""
+        return frozenset(name for name, config in self.models.items() if config.gives == "vector")
+
 
 class CurateEngine(Config):
     """Where a curation runs. It shapes nothing in the result, so no version records it."""
@@ -123,6 +146,18 @@ class CurateEngine(Config):
     """Videos looked at at once; 0 means one per core (or what the cluster has)."""
     address: str = ""
     """A Ray cluster's address; empty starts an embedded Ray when one is needed."""
+    gpus: float = Field(default=0.0, ge=0)
+    """Of each actor that runs the job's networks (a part of one is a share of it); in this process, above 0 is the
+    GPU that torch finds first. 0 runs them on CPUs."""
+    actors: int = Field(default=1, ge=1)
+    """On Ray: how many run networks side by side."""
+
+    @field_validator("gpus")
+    @classmethod
+    def _parts_of_one(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"gpus is {gpus:g}; wanted a part of one GPU, or a whole number of them")
+        return gpus
 
 
 CURATE_KINDS: dict[str, type[Config]] = {"curate": CurateJob}

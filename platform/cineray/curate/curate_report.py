@@ -43,11 +43,13 @@ class CurateReport:
     """Videos whose split changes, because a copy of them lies in another: from, to."""
     seconds: float
     outcome: Outcome
+    waiting: int = 0
+    """Videos that came meanwhile, or of which another run cleared what was found: the next run takes them in."""
     limit_exceeded: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The facts that `--json` prints; scripts depend on the names."""
-        same = ("dry_run", "videos", "looked_at", "clips_before", "clips", "left_out", "duplicate_sets")
+        same = ("dry_run", "videos", "looked_at", "clips_before", "clips", "left_out", "duplicate_sets", "waiting")
         return {
             "version": self.version.number,
             "fingerprint": self.version.fingerprint,
@@ -70,6 +72,7 @@ def report_of(
     dry_run: bool,
     looked_at: int,
     clips_before: int,
+    waiting: int,
     seconds: float,
 ) -> CurateReport:
     """Count what an outcome holds."""
@@ -96,6 +99,7 @@ def report_of(
         moved=moved(outcome.homes, rule_of(head)),
         seconds=seconds,
         outcome=outcome,
+        waiting=waiting,
         limit_exceeded=_over_the_limit(job, len(rejects), len(table.listed)),
     )
 

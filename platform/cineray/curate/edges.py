@@ -46,14 +46,19 @@ def edge_of(table: ClipTable, reason: Reason, most: int) -> Edge:
 def distances(rows: pa.Table, expression: str) -> npt.NDArray[np.float64]:
     """How far each row is from where the expression turns; nan where that cannot be told."""
     near = np.full(rows.num_rows, np.nan)
-    for column, number in _COMPARES.findall(expression):
+    for column, number in thresholds(expression):
         if column not in rows.column_names or not _is_number(rows.schema.field(column).type):
             continue
         values = rows[column].cast(pa.float64()).to_numpy(zero_copy_only=False)
         known = values[~np.isnan(values)]
         spread = float(known.std()) if len(known) else 0.0
-        near = np.fmin(near, np.abs(values - float(number)) / (spread or 1.0))
+        near = np.fmin(near, np.abs(values - number) / (spread or 1.0))
     return near
+
+
+def thresholds(expression: str) -> list[tuple[str, float]]:
+    """What an expression compares with a number: names, which may be columns, and the numbers."""
+    return [(name, float(number)) for name, number in _COMPARES.findall(expression)]
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -1,7 +1,8 @@
 """All that a version knows of one video, and what became of it. A lake and a name for a video go in; facts leave.
 
 Only tables are read, never the video. A video is meant by its id (or the first 8 or more digits of it), by the uri of
-one of its places, by its name in its source, or by the end of either: `holiday/beach.mp4`.
+one of its places, by its name in its source, or by the end of either: `holiday/beach.mp4`. The id that a standardised
+video had before means what it is now.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from cineray.curate.cache import QUALITY_LAYER
 from cineray.curate.homes import CURATION_LAYER
 from cineray.curate.stage import columns_from_json
 from cineray.errors import UsageError
 from cineray.lake import Lake, Version, pack_text, sql_text, unpack_text
+from cineray.lake.measured import QUALITY_LAYER
 
 LEAST_DIGITS = 8
 _MOST_NAMED = 5
+_STANDARDISED = '%"standardised\\_from": "'
 _UNTOLD = frozenset({"frames", "video_id", "captions", "columns", "label", "state", "reason", "detail"})
 
 
@@ -63,6 +65,7 @@ def find_video(lake: Lake, version: Version, name: str) -> str:
     )
     if not found and len(name) >= LEAST_DIGITS:
         found = _ids(lake, version, "media", f"video_id LIKE {sql_text(_literal(name) + '%')}")
+        found = found or _ids(lake, version, "media", f"columns LIKE {sql_text(_STANDARDISED + _literal(name) + '%')}")
     if not found and name:
         found = _ids(lake, version, "places", f"uri LIKE {ending} OR name LIKE {ending}")
     if len(found) == 1:
@@ -94,7 +97,8 @@ def _rows(lake: Lake, version: Version, table: str, where: str) -> list[dict[str
 def became(media: Mapping[str, Any], clips: list[dict[str, Any]], left_out: list[dict[str, Any]]) -> str:
     """One sentence: in training or not, and why."""
     if media.get("state") == "rejected":
-        return f"rejected at ingest: {media['reason']}"
+        where = "when it was standardised" if any(one["author"] == "standardise" for one in left_out) else "at ingest"
+        return f"rejected {where}: {media['reason']}"
     rules = ", ".join(sorted({str(one["rule"]) for one in left_out}))
     if clips:
         splits = ", ".join(sorted({str(clip["split"]) for clip in clips}))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from cineray.curate.cache import Cache
 from cineray.curate.config import CurateEngine, CurateJob
 from cineray.curate.looker import Looked, Looker, Todo
+from cineray.curate.networks import networks_for
 from cineray.lake import Lake, Version
 
 BATCH_ROWS = 256
@@ -30,12 +31,14 @@ def run_local(
 ) -> None:
     """Look at every video and keep what comes of it."""
     workers = engine.workers or len(os.sched_getaffinity(0))
+    todo = list(todo)
+    networks = networks_for(todo, job, cache.keys, on_gpu=engine.gpus > 0)
     with Looker(lake, version, job, workers=workers) as looker:
         batch: list[Looked] = []
         written_at = time.monotonic()
         try:
             for looked in looker.look(todo):
-                batch.append(looked)
+                batch.append(networks.told(looked))
                 on_done(1)
                 if len(batch) >= BATCH_ROWS or time.monotonic() - written_at > BATCH_SECONDS:
                     cache.write(batch)

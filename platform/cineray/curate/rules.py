@@ -9,7 +9,6 @@ which a clip is left stays, so duplicates come last.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +19,11 @@ import numpy.typing as npt
 from cineray.curate.cache import Cache
 from cineray.curate.clip_table import ClipTable
 from cineray.curate.config import OWN_REASONS, CurateJob
+from cineray.lake.measured import names_in
 from cineray.lake.tables import matching
 
 Flags = npt.NDArray[np.bool_]
 UNREADABLE, TOO_SHORT, DUPLICATE = OWN_REASONS
-_NAME = re.compile(r"'(?:[^']|'')*'|([A-Za-z_][A-Za-z0-9_]*)")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,8 +81,7 @@ def _seconds(table: ClipTable) -> npt.NDArray[np.float64]:
 
 def named_columns(expression: str, columns: Sequence[str]) -> tuple[str, ...]:
     """The columns that an expression names, in their order there, each once."""
-    named = dict.fromkeys(match[1] for match in _NAME.finditer(expression) if match[1])
-    return tuple(name for name in named if name in set(columns))
+    return tuple(name for name in names_in(expression) if name in set(columns))
 
 
 def any_of(found: Sequence[Reason], drafts: int) -> Flags:

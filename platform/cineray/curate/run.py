@@ -32,6 +32,9 @@ from cineray.curate.videos import Listed, survey
 from cineray.errors import Interrupted, LakeError, TooManyRejects
 from cineray.lake import Changes, Lake, Version
 
+LOOKS = 3
+"""A curation of the same lake that ends meanwhile clears parts that this one has not taken in yet: it looks again."""
+
 
 @dataclass(slots=True)
 class CurateProgress:
@@ -66,7 +69,7 @@ def curate(
             told = {"author": author, "command": command or shlex.join(sys.argv), "message": message}
             version = run.commit(held.check, **told)
             outcome = run.made
-            run.cache.clear()
+            run.cache.clear(outcome.table.listed)
     return report_of(
         outcome,
         job=job,
@@ -75,6 +78,7 @@ def curate(
         dry_run=dry_run,
         looked_at=run.progress.done,
         clips_before=run.clips_before(),
+        waiting=run.waiting,
         seconds=time.monotonic() - began,
     )
 
@@ -89,6 +93,7 @@ class _Run:
     """One curation on its way: what it found out, and what it makes of that."""
 
     made: Outcome
+    waiting = 0
 
     def __init__(
         self,
@@ -100,17 +105,21 @@ class _Run:
     ) -> None:
         self.job, self.engine, self.lake, self.head, self.on_progress = job, engine, lake, head, on_progress
         self.progress, self.based_on = CurateProgress(), head
-        self.cache = Cache(lake, head, job.built_stages())
+        self.cache = Cache(lake, head, job.keys(), job.vectors())
 
     def measure(self) -> None:
         """Look at every video of which something is not known; on Ray where they are many."""
-        todo = list(self.cache.todo(survey(self.lake, self.head, self.job.filter)))
-        self.progress.total = len(todo)
-        self.on_progress(self.progress)
+        listed = survey(self.lake, self.head, self.job.filter)
         told: dict[str, Any] = {"lake": self.lake, "version": self.head, "job": self.job, "engine": self.engine}
-        run_work = run_on_ray if self._is_large(len(todo)) else run_local
         try:
-            run_work(iter(todo), **told, cache=self.cache, on_done=self._done)
+            for _ in range(LOOKS):
+                todo = list(self.cache.todo(listed))
+                if not todo:
+                    break
+                self.progress.total = self.progress.done + len(todo)
+                self.on_progress(self.progress)
+                run_work = run_on_ray if self._is_large(len(todo)) else run_local
+                run_work(iter(todo), **told, cache=self.cache, on_done=self._done)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"stopped; {self.progress.done} videos are finished and kept, run the same command to go on"
@@ -118,7 +127,9 @@ class _Run:
 
     def outcome(self, head: Version) -> Outcome:
         """What the job makes of a head's videos; those that came meanwhile are the next run's."""
-        listed = [one for one in survey(self.lake, head, self.job.filter) if self._is_settled(one)]
+        every = survey(self.lake, head, self.job.filter)
+        listed = [one for one in every if self._is_settled(one)]
+        self.waiting = len(every) - len(listed)
         table = clip_table(self.lake, head, listed, self.cache, self.job.cuts)
         found = reasons(table, self.job, self.cache)
         copies, duplicate = copies_of(table, found, self.job)

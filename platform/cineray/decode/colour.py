@@ -15,6 +15,16 @@ from cineray.records import IndexedVideo
 
 # The index's name -> FFmpeg's number (ITU-T H.273). Only spaces whose conversion is one matrix.
 MATRICES = {"gbr": 0, "bt709": 1, "fcc": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, "bt2020nc": 9}
+PRIMARIES = {
+    "bt709": 1, "bt470m": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, "film": 8, "bt2020": 9, "smpte428": 10,
+    "smpte431": 11, "smpte432": 12, "ebu3213": 22,
+}  # fmt: skip
+TRANSFERS = {
+    "bt709": 1, "bt470m": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, "linear": 8, "log100": 9, "log316": 10,
+    "iec61966-2-4": 11, "bt1361e": 12, "iec61966-2-1": 13, "bt2020-10": 14, "bt2020-12": 15, "smpte2084": 16,
+    "smpte428": 17, "arib-std-b67": 18,
+}  # fmt: skip
+UNSPECIFIED = 2
 UNKNOWN_MATRIX = "bt470bg"  # the 625-line name of BT.601
 LIMITED, FULL = 1, 2
 

@@ -27,7 +27,7 @@ from av.packet import Packet
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
-from cineray.decode.colour import LIMITED, MATRICES, Colour, colour_of
+from cineray.decode.colour import LIMITED, MATRICES, PRIMARIES, TRANSFERS, UNSPECIFIED, Colour, colour_of
 from cineray.decode.encoding import ENCODERS, Encoding, codec_options, encoded_size
 from cineray.decode.opened import OpenVideo
 from cineray.decode.options import DecodeOptions
@@ -146,6 +146,8 @@ class _Writing:
         context.time_base = self.times.time_base
         context.thread_count = 1
         context.colorspace, context.color_range = self.colour.matrix, self.colour.range
+        context.color_primaries = PRIMARIES.get(self.video.color_primaries, UNSPECIFIED)
+        context.color_trc = TRANSFERS.get(self.video.color_transfer, UNSPECIFIED)
         if self.encoding.codec == "hevc":
             context.codec_tag = "hvc1"  # players of Apple's know it by this name alone
         return stream

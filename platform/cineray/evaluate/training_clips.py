@@ -68,13 +68,10 @@ def training_combinations(run: RunFolder, layer: str, names: Sequence[str]) -> s
 def _video_ids(lake: Lake, dataset: DatasetSpec) -> set[str]:
     """The videos that a dataset draws from; nothing but ids is read."""
     version = lake.resolve(dataset.version)
-    ready = "state = 'ready'" + (f" AND ({dataset.filter})" if dataset.filter else "")
     in_split = None if dataset.split is None else f"split = {sql_text(dataset.split)}"
-    media, clips = (
-        {value for batch in lake.scan(version, table, ["video_id"], where) for value in batch["video_id"].to_pylist()}
-        for table, where in (("media", ready), ("clips", in_split))
-    )
-    return media & clips
+    media = {video for _, batch in lake.ready(version, dataset.filter) for video in batch["video_id"].to_pylist()}
+    drawn = lake.scan(version, "clips", ["video_id"], in_split)
+    return media & {video for batch in drawn for video in batch["video_id"].to_pylist()}
 
 
 def _whole(batch: Batch) -> Iterator[tuple[ClipSpec, Frames]]:

@@ -27,6 +27,7 @@ import numpy as np
 from cineray.errors import PlaceError, PlaceMissing
 from cineray.feed.lake_columns import CAPTIONS_LAYER, SCENES_LAYER, ClipColumns, read_columns, take_dicts
 from cineray.lake import Lake, Version, place_from_row, unpack_text, video_from_row
+from cineray.lake.measured import QUALITY_LAYER, measures_named, names_in
 from cineray.plan import CatalogClip, ClipFacts, DatasetSpec, Eligible, Recipe, Rule, display_size, facts_of
 from cineray.records import IndexedVideo, Place
 from cineray.storage import is_remote, join_uri, place_stat
@@ -80,6 +81,8 @@ class LakeCatalog:
     def fingerprint(self) -> str:
         """Of the version's media and clips, of the layers that are looked at, of the split and the filter."""
         looked_at = ["media", "clips", CAPTIONS_LAYER, *([SCENES_LAYER] if self.scenes else [])]
+        if measures_named(self.lake, self.version, names_in(self.filter or "")):
+            looked_at.append(QUALITY_LAYER)
         tables = {name: self.version.tables[name].fingerprint for name in looked_at if name in self.version.tables}
         told = {"tables": tables, "split": self.split, "filter": self.filter}
         return blake3.blake3(json.dumps(told, sort_keys=True).encode()).hexdigest()

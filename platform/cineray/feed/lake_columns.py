@@ -154,12 +154,8 @@ class _Media:
 
 
 def _media_ids(lake: Lake, version: Version, where: str | None) -> _Media:
-    state = version.tables.get("media")
-    if state is None:
-        return _Media(pa.array([], pa.string()), np.zeros(0, np.int64))
-    ready = "state = 'ready'" + (f" AND ({where})" if where else "")
     try:
-        found = list(lake.table("media").positions(state.version, columns=["video_id"], where=ready))
+        found = list(lake.ready(version, where))
     except UsageError as error:
         raise UsageError(f"dataset filter {where!r}: {error}") from None
     rows = np.concatenate([rows for rows, _ in found]) if found else np.zeros(0, np.int64)

@@ -2,6 +2,7 @@
 
     decode, one thread, from the first frame to the last -> every frame as 36 x 64 grey
                                                          -> a few of them larger, in their own shape
+                                                         -> a few in colour, square, where somebody asks for them
     decode the first audio stream                        -> mono, 16 kHz
 
 In this process and without protection: for files from strangers it is called in a child (`curate/child.py`). Scaling is
@@ -47,6 +48,18 @@ _FLAGS = "area+accurate_rnd+full_chroma_inp+bitexact"
 Bytes = npt.NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Squares:
+    """Square pictures in colour that somebody wants of a video, as networks do."""
+
+    count: int
+    """How many, evenly in time; a frame that is long on screen may be among them more than once."""
+    side: int
+    """Rows and columns, also of a video that is smaller."""
+    stretched: bool = False
+    """All of the picture, bent; else the middle of it, in its own shape."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Seen:
     """T frames small, N of them larger, and the sound; `curate.footage.Footage` says what each is."""
@@ -57,23 +70,35 @@ class Seen:
     detail_pts_N: npt.NDArray[np.int64]
     audio: npt.NDArray[np.float32] | None
     audio_start_seconds: Fraction
+    squares: tuple[Bytes, ...] = ()
+    """For each that was asked for: count x side x side x RGB."""
 
 
-def see(file: VideoFile, video: IndexedVideo, *, policy: AccessPolicy | None = None, sound: bool = True) -> Seen:
+def see(
+    file: VideoFile,
+    video: IndexedVideo,
+    *,
+    policy: AccessPolicy | None = None,
+    sound: bool = True,
+    squares: Sequence[Squares] = (),
+) -> Seen:
     """Decode one video once. Raises `Unfit`, and `PlaceError` where its bytes cannot be had."""
     with open_place(file.place, policy=policy or AccessPolicy.from_env(), expect_tag=file.version_tag) as reader:
         try:
-            return see_bytes(reader, video, sound=sound)
+            return see_bytes(reader, video, sound=sound, squares=squares)
         except av.FFmpegError as error:
             raise Unfit("decode_failed", f"FFmpeg cannot decode this file ({error}); {_REPAIR}") from error
 
 
-def see_bytes(reader: CountedReader, video: IndexedVideo, *, sound: bool = True) -> Seen:
+def see_bytes(
+    reader: CountedReader, video: IndexedVideo, *, sound: bool = True, squares: Sequence[Squares] = ()
+) -> Seen:
     """The same of what a reader reads."""
     if not video.num_frames:
         raise Unfit("no_frames", "only its header was read, which names no frame; ingest it again with --level packets")
+    colours = [_Colours(video, asked) for asked in squares]
     with open_container(reader) as container:
-        gray_THW, seen_T, detail = _pictures(container, video)
+        gray_THW, seen_T, detail = _pictures(container, video, colours)
     numbers = sorted(detail)
     audio, start = None, Fraction(0)
     if sound and video.audio:
@@ -87,13 +112,16 @@ def see_bytes(reader: CountedReader, video: IndexedVideo, *, sound: bool = True)
         detail_pts_N=video.frames.pts[numbers],
         audio=audio,
         audio_start_seconds=start - first if audio is not None else Fraction(0),
+        squares=tuple(colour.stacked() for colour in colours),
     )
 
 
 # ---- pictures
 
 
-def _pictures(container: InputContainer, video: IndexedVideo) -> tuple[Bytes, npt.NDArray[np.bool_], dict[int, Bytes]]:
+def _pictures(
+    container: InputContainer, video: IndexedVideo, colours: Sequence[_Colours]
+) -> tuple[Bytes, npt.NDArray[np.bool_], dict[int, Bytes]]:
     """Every frame small, which of them were seen, and the larger ones by number."""
     table = video.frames
     decoding = Decoding(container, video_stream(container, video.stream_index))
@@ -109,6 +137,8 @@ def _pictures(container: InputContainer, video: IndexedVideo) -> tuple[Bytes, np
         gray_THW[number] = small.upright(picture)
         if number in wanted:
             detail[number] = large.upright(picture)
+        for colour in colours:
+            colour.take(number, picture)
     _refuse_lost(seen_T, decoding.errors)
     if not detail:  # every one of the chosen was lost: the small pictures of the rest would mislead
         raise Unfit("decode_failed", "none of the frames chosen to be looked at decodes; leave the file out")
@@ -136,9 +166,14 @@ def _refuse_lost(seen_T: npt.NDArray[np.bool_], errors: list[tuple[int, str]]) -
 
 def detail_numbers(table: FrameTable) -> list[int]:
     """The frames on screen in the middle of each of 16 equal parts of the time, each once."""
+    return sorted(set(_in_the_middles(table, DETAIL_FRAMES)))
+
+
+def _in_the_middles(table: FrameTable, parts: int) -> list[int]:
+    """The frame on screen in the middle of each of so many equal parts of the time."""
     length = table.end_pts - table.start_pts
-    middles = table.start_pts + (2 * np.arange(DETAIL_FRAMES, dtype=np.int64) + 1) * length // (2 * DETAIL_FRAMES)
-    return sorted({int(number) for number in np.clip(table.shown_at(middles), 0, None)})
+    middles = table.start_pts + (2 * np.arange(parts, dtype=np.int64) + 1) * length // (2 * parts)
+    return [int(number) for number in np.clip(table.shown_at(middles), 0, None)]
 
 
 def small_size(video: IndexedVideo) -> tuple[int, int]:
@@ -182,6 +217,39 @@ class _Pictures:
         channels = 3 if self.pixels == "rgb24" else 1
         picture = lines[: scaled.height, : scaled.width * channels].reshape(scaled.height, scaled.width, channels)
         return np.rot90(picture[..., 0] if channels == 1 else picture, self.quarter_turns).copy()
+
+
+class _Colours:
+    """The square pictures that are asked of one video; those of frames that do not decode are of the nearest."""
+
+    def __init__(self, video: IndexedVideo, asked: Squares) -> None:
+        self.asked, self.numbers = asked, _in_the_middles(video.frames, asked.count)
+        size = (asked.side, asked.side) if asked.stretched else covering_size(video, asked.side)
+        self.pictures = _Pictures(video, size, "rgb24")
+        self.made: dict[int, Bytes] = {}
+        self.wanted = set(self.numbers)
+
+    def take(self, number: int, picture: VideoFrame) -> None:
+        """Look at a frame that passes by."""
+        if number in self.wanted:
+            upright_HWC, side = self.pictures.upright(picture), self.asked.side
+            top, left = ((length - side) // 2 for length in upright_HWC.shape[:2])
+            self.made[number] = upright_HWC[top : top + side, left : left + side].copy()
+
+    def stacked(self) -> Bytes:
+        """All of them, in the order of time."""
+        if not self.made:
+            raise Unfit("decode_failed", "none of the frames chosen to be shown to networks decodes; leave it out")
+        return np.stack([self.made[min(self.made, key=lambda have: abs(have - wanted))] for wanted in self.numbers])
+
+
+def covering_size(video: IndexedVideo, side: int) -> tuple[int, int]:
+    """Width and height, before turning, with square pixels, that just cover a square of this side."""
+    ratio = video.sample_aspect_ratio or Fraction(1)
+    width, height = video.width * ratio, Fraction(video.height)
+    scale = side / min(width, height)
+    longest = max(side, DETAIL_LONG_SIDE)  # of a picture of 1 x 10,000 no more is made
+    return min(max(side, round(width * scale)), longest), min(max(side, round(height * scale)), longest)
 
 
 def _graph(frame: VideoFrame, size: tuple[int, int], pixels: str) -> Graph:

@@ -4,7 +4,8 @@
     tables/<name>.lance            media, places, clips, layers/<layer>: Lance tables, each with its own versions
     versions/00000001.json         immutable manifests, put-if-absent: the truth, in the order of their numbers
     names/<name>/00000001.json     append-only pointers from a name to a version, the last one wins
-    staging/, media/, readers/     an ingest's unfinished work, remuxed videos, leases of running readers
+    staging/, media/, shards/      unfinished work, remuxed videos, standardised ones
+    readers/                       leases of whoever is at work
 
 Importing this package imports neither Lance nor pyarrow: names are loaded when they are first used.
 """

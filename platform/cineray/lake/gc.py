@@ -2,12 +2,14 @@
 
 Roots are all versions that are not retired, those retired only just now, those that a running reader holds, and Lance
 tags that somebody else made. Garbage is, when older than the grace period: table versions that no root names and the
-files that only they need; fragments that were written and never committed; staging of abandoned ingests; remuxed
-videos that no root names; files that a killed writer left half-written; leases that ran out.
+files that only they need; fragments that were written and never committed; staging of abandoned ingests and
+standardisings; remuxed videos and the lake's own shards that no root names; files that a killed writer left
+half-written; leases that ran out. Shards that lie elsewhere, as `standardise --out` puts them, are never looked at.
 
 Promises: nothing that a root needs and nothing younger than the grace period, or than the oldest running writer, is
-touched; while any writer runs, no staging and no remuxed video is, because it may go on with those of one that was
-killed long ago; tags that a killed commit did not get to are made; and a gc that is killed is finished by the next one.
+touched; while any writer runs, no staging, no remuxed video and no shard is, because it may go on with those of one
+that was killed long ago; tags that a killed commit did not get to are made; and a gc that is killed is finished by the
+next one.
 """
 
 from __future__ import annotations
@@ -96,7 +98,7 @@ def collect(lake: Collected, *, dry_run: bool, older_than_seconds: float) -> GcR
         garbage += swept.garbage()
         if not dry_run:
             swept.remove()
-    rest = [*_of_ingests(lake, cutoff), *_leftovers(lake.uri, cutoff)]
+    rest = [*_of_writers(lake, cutoff), *_leftovers(lake.uri, cutoff)]
     if not dry_run:
         for item in rest:
             delete_object(item.uri)
@@ -192,26 +194,26 @@ class _Sweep:
             delete_object(item.uri)
 
 
-def _of_ingests(lake: Collected, cutoff: float) -> list[Garbage]:
-    """Staging and remuxed videos. A resumed ingest needs older ones than itself, so any running writer keeps all.
+def _of_writers(lake: Collected, cutoff: float) -> list[Garbage]:
+    """Staging, remuxed videos and shards. Who resumes needs older ones than itself, so any running writer keeps all.
 
     Leases first, then versions: a writer that began since gc did is either still at work or has made its version.
     """
     held = leases.live(lake.uri)
     if any(lease.version is None for lease in held):
         return []
-    return [*_staging(lake.uri, cutoff), *_media(lake, held, cutoff)]
+    return [*_staging(lake.uri, cutoff), *_media(lake, held, cutoff), *_shards(lake, held, cutoff)]
 
 
 def _staging(lake: str, cutoff: float) -> Iterator[Garbage]:
-    """Staging of ingests of which nothing was touched since the cutoff."""
+    """Staging of work of which nothing was touched since the cutoff."""
     prefix = join_uri(lake, "staging") + "/"
     by_key: dict[str, list[_Found]] = {}
     for entry in _listing(prefix.rstrip("/")):
         by_key.setdefault(entry.uri[len(prefix) :].split("/")[0], []).append(entry)
     for entries in by_key.values():
         if max(entry.modified for entry in entries) < cutoff:
-            yield from (_file("staging", entry, "of an ingest that was abandoned") for entry in entries)
+            yield from (_file("staging", entry, "of work that was abandoned") for entry in entries)
 
 
 def _media(lake: Collected, held: list[leases.Lease], cutoff: float) -> Iterator[Garbage]:
@@ -219,32 +221,55 @@ def _media(lake: Collected, held: list[leases.Lease], cutoff: float) -> Iterator
     found = list(_listing(join_uri(lake.uri, "media"), cutoff))
     if not found:
         return
-    named = _remuxed_names(lake, _roots(lake.uri, cutoff, held))
+    uris = _uris(lake, _roots(lake.uri, cutoff, held), "media", "remuxed_uri", "remuxed_uri IS NOT NULL")
+    named = {uri.rsplit("/", 1)[-1] for uri in uris}
     for entry in found:
         if entry.uri.rsplit("/", 1)[-1] not in named:
             yield _file("media", entry, "no version that is kept names it")
 
 
-def _remuxed_names(lake: Collected, roots: list[Version]) -> set[str]:
-    table = lake.table("media")
+def _shards(lake: Collected, held: list[leases.Lease], cutoff: float) -> Iterator[Garbage]:
+    """Shards in the lake's own folder of which no kept version names a video, and their indices. By their names within
+    it, which end in the hash of what is in them."""
+    found = [one for one in _listing(join_uri(lake.uri, "shards"), cutoff) if _UNFINISHED not in one.uri]
+    if not found:
+        return
+    roots = _roots(lake.uri, cutoff, held)
+    named = {
+        _shard_name(uri)
+        for table in ("media", "places")
+        for uri in _uris(lake, roots, table, "uri", "uri LIKE '%.tar'")
+    }
+    for entry in found:
+        if _shard_name(entry.uri) not in named:
+            yield _file("shard", entry, "no version that is kept names a video in it")
+
+
+def _shard_name(uri: str) -> str:
+    """`train/000000-9f86d081884c7d65` of that shard's tar and of its index."""
+    return "/".join(uri.rsplit("/", 2)[-2:]).rpartition(".")[0]
+
+
+def _uris(lake: Collected, roots: list[Version], name: str, column: str, where: str) -> set[str]:
+    """What a column of a table says in any of these versions; a fragment that versions share is read once."""
+    table = lake.table(name)
     seen: set[tuple[str, ...]] = set()
-    names: set[str] = set()
-    for lance_version in {version.tables["media"].version for version in roots if "media" in version.tables}:
+    found: set[str] = set()
+    for lance_version in {version.tables[name].version for version in roots if name in version.tables}:
         fresh = []
         for fragment in table.fragments(lance_version):
             key = tuple(file.path for file in fragment.files)
             fresh += [fragment] if key not in seen else []
             seen.add(key)
-        where = "remuxed_uri IS NOT NULL"
-        for batch in table.scan(lance_version, columns=["remuxed_uri"], where=where, fragments=fresh):
-            names.update(unpack_text(uri).rsplit("/", 1)[-1] for uri in batch["remuxed_uri"].to_pylist())
-    return names
+        for batch in table.scan(lance_version, columns=[column], where=where, fragments=fresh):
+            found.update(unpack_text(uri) for uri in batch[column].to_pylist())
+    return found
 
 
 def _leftovers(lake: str, cutoff: float) -> Iterator[Garbage]:
     """Half-written files of killed writers, and leases that ran out."""
     over = {lease.uri for lease in leases.leases(lake) if lease.expires + _CLOCK_SLACK_SECONDS < time.time()}
-    for folder in ("versions", "names", "readers", "media"):
+    for folder in ("versions", "names", "readers", "media", "shards"):
         for entry in _listing(join_uri(lake, folder), cutoff):
             if _UNFINISHED in entry.uri:
                 yield _file("unfinished", entry, "left by a writer that was killed")

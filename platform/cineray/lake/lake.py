@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from cineray import __version__
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from cineray.lake.verify import VerifyReport
 
 Ref = str | int | Version
+Ints = npt.NDArray[np.int64]
 _LIMIT = 1 << 20
 
 
@@ -212,9 +215,27 @@ class Lake:
         limit: int | None = None,
         table: str = "media",
     ) -> pa.Table:
-        """Rows that match an SQL filter. The packed frame tables are left out unless asked for; media is never read."""
-        shown = [name for name in table_schema(table).names if name != "frames"]
-        return self.read(version, table, columns=columns if columns is not None else shown, filter=filter, limit=limit)
+        """Rows that match an SQL filter. The packed frame tables are left out unless asked for; media is never read.
+
+        Of `media`, filter and columns may also name what was measured: `motion_speed > 0.1 AND codec = 'h264'`.
+        """
+        shown = columns if columns is not None else [name for name in table_schema(table).names if name != "frames"]
+        if table == "media":
+            from cineray.lake.measured import query_media
+
+            measured = query_media(self, self.resolve(version), filter, shown, limit)
+            if measured is not None:
+                return measured
+        return self.read(version, table, columns=shown, filter=filter, limit=limit)
+
+    def ready(
+        self, version: Ref, filter: str | None = None, columns: Sequence[str] = ("video_id",)
+    ) -> Iterator[tuple[Ints, pa.RecordBatch]]:
+        """Media rows of the videos that may be used, with their numbers. The filter may name measures, too."""
+        from cineray.lake.measured import media_where
+
+        where = "state = 'ready'" + (f" AND ({filter})" if filter else "")
+        return media_where(self, self.resolve(version), where, columns)
 
     def count(self, version: Ref, table: str = "media", filter: str | None = None) -> int:
         """How many rows match, counted by reading one column of them."""

@@ -33,7 +33,7 @@ _METADATA = "cineray_"
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """A job as the cluster tells of it. `told`: what cineray noted when it sent it."""
+    """A job as the cluster tells of it. `told`: what cineray noted when it sent it; nothing of what others noted."""
 
     submission_id: str
     status: str
@@ -52,7 +52,8 @@ class JobFacts:
     @property
     def attempt(self) -> int:
         """Which start of the same submission."""
-        return int(self.told.get("attempt", "1"))
+        told = self.told.get("attempt", "")
+        return int(told) if told.isdecimal() else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,9 @@ def _facts(told: Mapping[str, Any]) -> JobFacts:
         submission_id=str(told["submission_id"]),
         status=str(told["status"]),
         entrypoint=str(told.get("entrypoint", "")),
-        told={name.removeprefix(_METADATA): str(value) for name, value in metadata.items()},
+        told={
+            name.removeprefix(_METADATA): str(value) for name, value in metadata.items() if name.startswith(_METADATA)
+        },
         message=str(told.get("message") or ""),
         exit_code=None if code is None else int(code),
         started=None if not started else started / 1000,

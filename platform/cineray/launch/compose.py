@@ -2,7 +2,7 @@
 
 The job is read here, with its `--set`, before anything is sent: a wrong field is found in a second, not on a cluster.
 What would mean something else there is made definite (`places.py`); a training decodes on the cluster's nodes, on those
-that are for decoding where the cluster has such (`decode_nodes.py`).
+that are for decoding where the cluster has such, and trains on its GPUs (`cluster_parts.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from cineray.config import Config, override
 from cineray.errors import UsageError
-from cineray.launch.decode_nodes import DecodePart
+from cineray.launch.cluster_parts import Parts
 from cineray.launch.package import Package, make_package, why_left_out
 from cineray.launch.places import placed, placed_word
 from cineray.launch.references import Secret
@@ -39,6 +39,8 @@ _PLACES = frozenset({"--lake", "-l", "--run", "--sweep", "--out", "--against"})
 """Options whose value is a place."""
 _DECODE = {"train": "feed.", "bench": "feed.", "sweep": "base.feed."}
 """Commands that decode by Ray, and where their job says how."""
+_TRAIN = {"train": "parallel.", "sweep": "base.parallel."}
+"""The same of those that train."""
 _JOB_FILES = frozenset({".py", ".yaml", ".yml"})
 _DIGITS = 8
 
@@ -67,21 +69,28 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """What is sent; `added` are the fields that were set beside the user's, `decodes` is the one that says on which
-    nodes of the cluster the job decodes, where that is left to the cluster."""
+    """What is sent; `added` are the fields that were set beside the user's. `decodes` is the one that says on which
+    nodes the job decodes, `trains` the one that says whether it trains on GPUs, where these are left to the cluster."""
 
     submission: Submission
     package: Package
     added: tuple[str, ...] = ()
     decodes: str = ""
+    trains: str = ""
 
-    def on(self, part: DecodePart) -> Composed:
-        """The same for a cluster that decodes there. It stays the same submission: pools come and go."""
-        if not (self.decodes and part.value):
-            return self
-        told = (f"{self.decodes}={part.value}",)
-        submission = replace(self.submission, of_cluster=told)
-        return Composed(submission, self.package, (*self.added, *told))
+    def on(self, parts: Parts) -> Composed:
+        """The same for a cluster of such parts; what they say nothing of stays open. It is the same submission still,
+        for pools come and go."""
+        asked = ((self.decodes, parts.decode), (self.trains, parts.train))
+        told = tuple(f"{field}={part.value}" for field, part in asked if field and part.value)
+        submission = replace(self.submission, of_cluster=(*self.submission.of_cluster, *told))
+        return replace(
+            self,
+            submission=submission,
+            added=(*self.added, *told),
+            decodes="" if parts.decode.value else self.decodes,
+            trains="" if parts.train.value else self.trains,
+        )
 
 
 def compose(wish: Wish, read: ReadJob) -> Composed:
@@ -117,7 +126,7 @@ def _of_file(wish: Wish, rest: tuple[str, ...], read: ReadJob) -> Composed:
         "continues": bool(made) and not own,
     }
     submission = _submission(wish, (*words, *sets), package, **told)
-    return Composed(submission, package, tuple(added), _left_to_the_cluster(wish, job))
+    return Composed(submission, package, tuple(added), _decodes(wish, job), _trains(wish, job))
 
 
 def _read(wish: Wish, file: Path, read: ReadJob) -> Config:
@@ -165,12 +174,24 @@ def _by_ray(wish: Wish, job: Config) -> list[str]:
     return [] if any(one.startswith("feed.driver=") for one in wish.sets) else ["feed.driver=ray"]
 
 
-def _left_to_the_cluster(wish: Wish, job: Config) -> str:
+def _decodes(wish: Wish, job: Config) -> str:
     """The field that says on which nodes the job decodes; empty where it decodes by Ray on none, or says so itself."""
     feed = getattr(getattr(job, "base", job), "feed", None)
     if wish.command not in _DECODE or feed is None or feed.driver != "ray" or feed.decode_subcluster:
         return ""
-    field = f"{_DECODE[wish.command]}decode_subcluster"
+    return _left_open(wish, f"{_DECODE[wish.command]}decode_subcluster")
+
+
+def _trains(wish: Wish, job: Config) -> str:
+    """The field that says whether it trains on GPUs; empty where Ray starts no trainers, or the job says so itself."""
+    base = getattr(job, "base", job)
+    parallel, feed = getattr(base, "parallel", None), getattr(base, "feed", None)
+    if wish.command not in _TRAIN or parallel is None or feed is None or parallel.gpus_per_worker is not None:
+        return ""
+    return _left_open(wish, f"{_TRAIN[wish.command]}gpus_per_worker") if feed.driver == "ray" else ""
+
+
+def _left_open(wish: Wish, field: str) -> str:
     return "" if any(one.partition("=")[0].strip() == field for one in wish.sets) else field
 
 

@@ -1,7 +1,7 @@
 """What became of a job: its state and the end of its log go in; the result, the verdict and an exit code come out.
 
 A command of cineray that prints no table ends with one line of JSON, its result; in a job's log it stands among words
-and progress, as the last of such lines.
+and progress, as the last of such lines. Log records may be lines of JSON too (CINERAY_LOG=json), and are passed over.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from cineray.launch.clients import JobFacts
 
 STOPPED = 130
+_OF_A_RECORD = frozenset({"at", "level", "logger", "message"})
 _SIGNALS = 128
 
 
@@ -26,19 +27,22 @@ class LogEnd:
         """The next piece."""
         *whole, self._line = (self._line + piece).split("\n")
         for line in whole:
-            if line.startswith("{") and line.rstrip().endswith("}"):
-                self._found = line
+            self._found = line if _told(line) else self._found
 
     def result(self) -> dict[str, Any]:
         """What that line says; empty if there was none."""
-        for line in (self._line, self._found):
-            try:
-                told = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(told, dict):
-                return told
+        return _told(self._line) or _told(self._found)
+
+
+def _told(line: str) -> dict[str, Any]:
+    """What a line of JSON says; empty if it is none, or a log record."""
+    if not (line.startswith("{") and line.rstrip().endswith("}")):
         return {}
+    try:
+        told: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return {}
+    return {} if told.keys() >= _OF_A_RECORD else told
 
 
 def result_of(pieces: Iterable[str]) -> dict[str, Any]:

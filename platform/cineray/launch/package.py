@@ -22,6 +22,8 @@ from cineray.launch.working_tree import is_tracked, project_files
 LIMIT_BYTES = 100 << 20
 """What Ray's job API takes (a constant of its dashboard, whatever its documentation says)."""
 LARGEST_SHOWN = 5
+_STAYS = "testing/clusters/"
+"""Of cineray's own: clusters to break, which no job needs; wheels have them as little (pyproject.toml)."""
 CODE = "cineray"
 
 _DATA = """
@@ -125,7 +127,8 @@ def code_files(code: str) -> list[Traveller]:
     else:
         found = (path.relative_to(_OWN) for path in sorted(_OWN.rglob("*")) if path.is_file())
         names = [path.as_posix() for path in found if "__pycache__" not in path.parts]
-    return [Traveller(f"{CODE}/{name}", (_OWN / name).read_bytes()) for name in names]
+    travel = (name for name in names if not name.startswith(_STAYS))
+    return [Traveller(f"{CODE}/{name}", (_OWN / name).read_bytes()) for name in travel]
 
 
 def _of_wheel(wheel: Path) -> list[Traveller]:

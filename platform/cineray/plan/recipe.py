@@ -29,7 +29,8 @@ class DatasetSpec(Config):
     split: str | None = "train"
     """Only clips of this split; null takes all, also those without one."""
     filter: str | None = None
-    """SQL over the media columns: `height >= 480 AND duration_seconds > 2`."""
+    """SQL over the media columns, and over what `cineray curate` measured: `height >= 480 AND motion_speed > 0.1`. A
+    video without that measure is not drawn."""
     weight: float | None = Field(default=None, gt=0)
     """This dataset's share of the clips, beside the other weights; without weights each clip counts the same."""
     balance: Literal["none", "label", "caption"] = "none"

@@ -51,6 +51,8 @@ class Table:
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    search: str = ""
+    """What a field above it says, in which words are typed that a row must have; without, there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

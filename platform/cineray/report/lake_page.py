@@ -1,13 +1,15 @@
-"""The page of a lake's version: what it holds, what was rejected and why, what its clips look like, and who made it."""
+"""The page of a lake's version: what it holds, what its clips look like, what was left out and why, and who made it."""
 
 from __future__ import annotations
 
 import json
 import shlex
 from collections import Counter
+from itertools import islice
 from typing import Any
 
-from cineray.lake import Lake
+from cineray.curate.review import lineage
+from cineray.lake import Lake, Version
 from cineray.report import palette
 from cineray.report.content import (
     Cell,
@@ -26,13 +28,16 @@ from cineray.report.content import (
     Verdict,
 )
 from cineray.report.embed import Embedder
+from cineray.report.lake_curation import Curation, curation
+from cineray.report.lake_standardised import standardised_section
 from cineray.report.lake_strips import strip_parts
 from cineray.report.lake_tallies import MOST_REJECTS, Tallies, tally
 from cineray.report.plots import Axes, bars, counts, histogram
 from cineray.report.values import pairs_of
-from cineray.report.wording import bytes_text, moment, number, percent, plural, seconds_text, whole
+from cineray.report.wording import bytes_text, clipped, moment, number, percent, plural, seconds_text, whole
 
 _TOP = 8
+_MOST_VERSIONS = 40
 _MOST_LABELS = 24
 
 
@@ -41,6 +46,7 @@ def lake_page(uri: str, ref: str, embed: Embedder, *, clips: int) -> Page:
     lake = Lake.open(uri)
     version = lake.resolve(ref)
     facts, found = lake.show(version.number), tally(lake, version)
+    curated = curation(lake, version, embed, clips=clips)
     splits = {
         str(split or ""): int(count) for split, count in sorted(facts["splits"].items(), key=lambda pair: -pair[1])
     }
@@ -51,7 +57,10 @@ def lake_page(uri: str, ref: str, embed: Embedder, *, clips: int) -> Page:
         ),
         Section(title="Splits", lead="No group of videos lies in two of them.", parts=_splits(splits, found)),
         Section(title="Videos", parts=_videos(found)),
-        Section(title="Rejects", parts=_rejects(found)),
+        *curated.sections,
+        standardised_section(lake, version),
+        Section(title="Rejects", lead=_REJECTS, parts=_rejects(found)),
+        Section(title="Versions", lead="From this one back to the first.", parts=(_lineage(lake, version),)),
         Section(title="Record", lead="What made this version; it never changes.", parts=_record(uri, facts)),
     )
     return Page(
@@ -59,20 +68,23 @@ def lake_page(uri: str, ref: str, embed: Embedder, *, clips: int) -> Page:
         title=f"{uri.rstrip('/').rpartition('/')[2] or uri}, version {version.number}{tags}",
         where=uri,
         made_at=f"made {moment(facts['created_at'])} by {facts['author']}",
-        verdicts=(Verdict(text=_verdict(found), tone="warn" if found.reasons else "good"),),
-        tiles=_tiles(facts, found),
-        sections=sections,
+        verdicts=(Verdict(text=_verdict(found, curated), tone="warn" if found.reasons else "good"), *curated.verdicts),
+        tiles=(*_tiles(facts, found), *curated.tiles),
+        sections=tuple(section for section in sections if section.parts),
     )
 
 
 _CLIPS = (
     "Some of each split, from all labels evenly: frames at even distances over the whole clip, as a model sees them."
 )
+_REJECTS = "Files that could not be taken in at all."
 
 
-def _verdict(found: Tallies) -> str:
+def _verdict(found: Tallies, curated: Curation) -> str:
     rejected = sum(found.reasons.values())
-    good = f"{plural(found.videos, 'video')} to train on, {seconds_text(found.seconds)} of film"
+    # Curation says by itself how much of them is left to train on.
+    what = "" if curated.verdicts else " to train on"
+    good = f"{plural(found.videos, 'video')}{what}, {seconds_text(found.seconds)} of film"
     if not rejected:
         return f"{good}; nothing was rejected."
     told = ", ".join(f"{reason} {many:,}" for reason, many in found.reasons.most_common(4))
@@ -150,6 +162,32 @@ def _rejects(found: Tallies) -> tuple[Part, ...]:
     caption = f"The first {MOST_REJECTS} of {many:,}" if many > len(rows) else plural(many, "file")
     columns = (Column("file"), Column("reason"), Column("in detail"))
     return (figure, Table(caption=caption, columns=columns, rows=rows))
+
+
+def _lineage(lake: Lake, version: Version) -> Part:
+    """Each version that this one was made of."""
+    chain = list(islice(lineage(lake, version), _MOST_VERSIONS + 1))
+    rows = tuple(
+        (
+            Cell(whole(one.number)),
+            Cell(_made_by(one), detail=one.message),
+            Cell(whole(one.counts.get("videos", 0))),
+            Cell(whole(one.counts.get("clips", 0))),
+            Cell(moment(one.created_at), detail=one.author),
+            Cell(clipped(one.command, 200), mono=True),
+        )
+        for one in chain[:_MOST_VERSIONS]
+    )
+    heads = (Column("version"), Column("made by"), Column("videos", number=True), Column("clips", number=True))
+    more = f"the newest {_MOST_VERSIONS}" if len(chain) > _MOST_VERSIONS else plural(len(rows), "version")
+    return Table(caption=more, columns=(*heads, Column("when"), Column("command")), rows=rows)
+
+
+def _made_by(version: Version) -> str:
+    """What kind of work made a version, as its record says."""
+    told = version.processing
+    kinds = ("curate", "standardise")  # an ingest's own `kind` is its source's
+    return str(told["kind"]) if told.get("kind") in kinds else "annotate" if "layer" in told else "ingest"
 
 
 def _record(uri: str, facts: dict[str, Any]) -> tuple[Part, ...]:

@@ -17,7 +17,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from cineray.report.content import Figure
-from cineray.report.palette import SERIES
+from cineray.report.palette import BLUE, GREY, RED, SERIES
 from cineray.report.wording import clipped
 
 MOST_POINTS = 400
@@ -192,6 +192,41 @@ def histogram(
     figure = go.Figure(bar)
     figure.update_layout(bargap=0.02)
     return finished(title, says, figure, Axes(x=unit, whole_y=True), height_px)
+
+
+def before_after(
+    title: str,
+    says: str,
+    before: Any,
+    after: Any,
+    *,
+    limits: Sequence[tuple[str, float]] = (),
+    bins: int = 24,
+) -> Figure:
+    """Where values lay, and where those that are left of them lie: of each bar, what is grey only is gone.
+
+    The outermost bars hold the hundredth of all values that lies farthest out on their side. `limits`: names and places
+    of upright lines.
+    """
+    whole = np.asarray(before, dtype=np.float64)
+    low, high = (float(edge) for edge in np.quantile(whole, (0.01, 0.99)))
+    near = [at for _, at in limits if abs(at - (low + high) / 2) <= 2 * max(high - low, 1e-9)]
+    low, high = min(low, *near) if near else low, max(high, *near) if near else high
+    edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+    middles, figure = (edges[:-1] + edges[1:]) / 2, go.Figure()
+    legend = [("all", GREY), ("left", BLUE)]
+    for (name, colour), values in zip(legend, (whole, np.asarray(after, dtype=np.float64)), strict=True):
+        many, _ = np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges)
+        told = [f"{a:.4g} to {b:.4g}: {count:,} {name}" for (a, b), count in zip(pairwise(edges), many, strict=True)]
+        bar = {"x": plain(middles), "y": many.tolist(), "width": plain(np.diff(edges)), "customdata": told}
+        hover = "%{customdata}<extra></extra>"
+        figure.add_trace(go.Bar(**bar, name=name, hovertemplate=hover, marker={"color": colour, "line": {"width": 0}}))
+    for rule, at in limits:
+        if edges[0] <= at <= edges[-1]:
+            line = {"width": 1.5, "dash": "dash", "color": RED}
+            figure.add_vline(x=at, line=line, annotation_text=words(rule, 18), annotation_font_size=11)
+    figure.update_layout(bargap=0.02, barmode="overlay")
+    return finished(title, says, figure, Axes(whole_y=True), 200, legend=legend)
 
 
 def estimates(title: str, says: str, found: Sequence[Estimate], *, zero: bool = False, share: bool = False) -> Figure:

@@ -21,6 +21,7 @@ from typing import Any
 from cineray.errors import UsageError
 from cineray.sweep.config import SweepJob
 from cineray.sweep.machines import Machine, Room, room_for
+from cineray.train.accelerators import gpus_of_worker
 from cineray.train.config import TrainJob
 
 STORE_SHARE = 0.4
@@ -87,21 +88,17 @@ class Capacity:
     `share.max_concurrent`, `object store`, `memory of the driver's machine`."""
 
 
-def most_needed(trials: Iterable[TrainJob], cluster: Mapping[str, float]) -> Needs:
+def most_needed(trials: Iterable[TrainJob], cluster: Mapping[str, float], machines: Sequence[Machine] = ()) -> Needs:
     """What the hungriest of some trials take."""
+    labels = [one.labels or {} for one in machines]
     cpus, gpus, decode = 0.0, 0.0, 0.0
     for trial in trials:
         workers = trial.parallel.most_workers
         cpus = max(cpus, workers * trial.parallel.cpus_per_worker)
-        gpus = max(gpus, float(workers * gpus_of_worker(trial, cluster)))
+        each = gpus_of_worker(trial.parallel, gpus=cluster.get("GPU", 0.0), labels=labels)
+        gpus = max(gpus, float(workers * each))
         decode = max(decode, trial.feed.workers * trial.feed.cpus_per_task)
     return Needs(cpus, gpus, decode)
-
-
-def gpus_of_worker(trial: TrainJob, cluster: Mapping[str, float]) -> int:
-    """As the training itself decides it: one where there are enough for all."""
-    given = trial.parallel.gpus_per_worker
-    return int(cluster.get("GPU", 0) >= trial.parallel.least_workers) if given is None else given
 
 
 def capacity_of(
@@ -220,8 +217,14 @@ def _told(left: Room) -> str:
 
 
 def _no_room(needs: Needs, decode: float, left: Room) -> UsageError:
+    if needs.train_gpus > left.gpus:
+        way = (
+            "A sweep shares out the machines that are there when it begins: give the pool that trains a least number "
+            "of nodes, or train on cores, base.parallel.gpus_per_worker=0"
+        )
+    else:
+        way = "Lower base.parallel.workers, base.parallel.cpus_per_worker or share.decode_cpus, or add machines"
     return UsageError(
         f"a trial takes {needs.train_cpus:g} CPUs and {needs.train_gpus:g} GPUs to train, and {decode:g} CPUs to "
-        f"decode; beside evaluations the cluster has {_told(left)}. Lower "
-        "base.parallel.workers, base.parallel.cpus_per_worker or share.decode_cpus, or add machines"
+        f"decode; beside evaluations the cluster has {_told(left)}. {way}"
     )

@@ -298,7 +298,7 @@ def _capacity(sweep: SweepFolder, job: SweepJob) -> Capacity:
     cluster = ray.cluster_resources()
     machines = machines_of(ray.nodes(), ray.get_runtime_context().get_node_id())
     one_machine = len(machines) == 1
-    needs = most_needed(_hungry(job), cluster)
+    needs = most_needed(_hungry(job), cluster, machines)
     terms = sweep.terms()
     if terms is None:
         found = capacity_of(job, needs, cluster, one_machine=one_machine, machines=machines)

@@ -46,6 +46,15 @@ from cineray.train.latents_run import feed_of
 from cineray.train.parallel import World
 from cineray.train.ray_control import FreshView, Losses, StopsWaiting, Trainer
 from cineray.train.ray_link import Link
+from cineray.train.ray_room import (
+    PATIENT_SECONDS,
+    check_room,
+    cpus_here,
+    gpus_on_ray,
+    of_worker,
+    tell_of_cores,
+    waiting_for,
+)
 from cineray.train.ray_samples import POINTER, samples_task, told_of_samples
 from cineray.train.recorder import summary_of
 from cineray.train.run_folder import RunFolder
@@ -60,8 +69,6 @@ _START_SECONDS = 15
 _NOBODY_SECONDS = 20.0
 """Workers show that they are there twice a second: when none has for so long, none is. Ray's controller, which looks up
 every `_START_SECONDS` while it waits for room, then had the time to hear of a stop as well."""
-_PATIENT_SECONDS = 60.0
-"""When the driver says what it waits for."""
 _SHORT_NOTICE_SECONDS = 4.0
 
 _log = logging.getLogger("cineray.train")
@@ -90,24 +97,27 @@ def run_on_ray(
     run, job = open_or_create(job, uri)
     if _newest_step(run) >= planned_steps(run, job):
         return {"run": run.uri, **summary_of(run), "metrics": {}}
-    with connected(address, num_cpus=_cpus_here(job)), stopping_by_signals(stop or StopRequest()) as request:
-        _check_room(job)
+    with connected(address, num_cpus=cpus_here(job)), stopping_by_signals(stop or StopRequest()) as request:
+        gpus = gpus_on_ray(job.parallel)  # once: nodes come and go
+        check_room(job, gpus)
+        tell_of_cores(job, gpus, is_cluster=bool(address or os.environ.get("RAY_ADDRESS")))
         link = Link.open(job.limits.failures_without_progress)
-        told = _Driver(job, run, link, request, sinks).until_it_ends(_trainer(job, run, link, sample))
+        trainer = _trainer(job, run, link, sample, gpus)
+        told = _Driver(job, run, link, request, sinks=sinks, gpus=gpus).until_it_ends(trainer)
     if "interrupted" in told:
         raise Interrupted(told["interrupted"])
     return told | told_of_samples(job, run)
 
 
-def _trainer(job: LearningJob, run: RunFolder, link: Link, sample: MakeSamples | None) -> Trainer:
-    elastic, options = isinstance(job.parallel.workers, tuple), _options(job, run)
+def _trainer(job: LearningJob, run: RunFolder, link: Link, sample: MakeSamples | None, gpus: int) -> Trainer:
+    elastic, options = isinstance(job.parallel.workers, tuple), _options(job, run, gpus)
     return Trainer(
         _work,
         train_loop_config={"run": run.uri, "job": job, "options": options, "link": link},
         scaling_config=ray.train.ScalingConfig(
             num_workers=job.parallel.workers,
-            use_gpu=_gpus(job) > 0,
-            resources_per_worker={"CPU": job.parallel.cpus_per_worker} | ({"GPU": 1} if _gpus(job) else {}),
+            use_gpu=gpus > 0,
+            resources_per_worker=of_worker(job, gpus),
             label_selector=job.trainer_labels or None,
             **({"elastic_resize_monitor_interval_s": job.parallel.resize_seconds} if elastic else {}),
         ),
@@ -139,9 +149,10 @@ class _Driver:
     """Waits for Ray Train in the main thread, which hears signals and shows figures; `fit` has a thread of its own."""
 
     def __init__(
-        self, job: LearningJob, run: RunFolder, link: Link, request: StopRequest, sinks: Sequence[Sink]
+        self, job: LearningJob, run: RunFolder, link: Link, request: StopRequest, *, sinks: Sequence[Sink], gpus: int
     ) -> None:
         self._job, self._run, self._link, self._request, self._sinks = job, run, link, request, sinks
+        self._gpus = gpus
         self._shown: Any = None
         self._judged = 0
         self._has_told = False
@@ -183,9 +194,9 @@ class _Driver:
             self._link.wish(self._request.reason)
             if min(silent, time.monotonic() - self._wished_at) > _NOBODY_SECONDS:
                 raise self._stopped_without_workers()
-        if silent > _PATIENT_SECONDS and not self._has_told and not self._is_done():
-            _log.warning("%s", _waiting_for(self._job))  # else the last samples are being made
-        self._has_told = silent > _PATIENT_SECONDS
+        if silent > PATIENT_SECONDS and not self._has_told and not self._is_done():
+            _log.warning("%s", waiting_for(self._job, self._gpus))  # else the last samples are being made
+        self._has_told = silent > PATIENT_SECONDS
 
     def _stopped_without_workers(self) -> Interrupted:
         return Interrupted(
@@ -214,49 +225,8 @@ def _patience() -> None:
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(_START_SECONDS))
 
 
-def _gpus(job: LearningJob) -> int:
-    """GPUs of one worker."""
-    if job.parallel.gpus_per_worker is not None:
-        return job.parallel.gpus_per_worker
-    return int(ray.cluster_resources().get("GPU", 0) >= job.parallel.least_workers)
-
-
-def _cpus_here(job: LearningJob) -> int:
-    """Of an embedded Ray: this machine's cores decode; trainers come on top, for they share the same cores, and so do
-    samples."""
-    samples = samples_of(job)
-    besides = job.parallel.most_workers * job.parallel.cpus_per_worker + (samples.cpus if samples is not None else 0)
-    return len(os.sched_getaffinity(0)) + math.ceil(besides)
-
-
-def _check_room(job: LearningJob) -> None:
-    """Trainers that take every core would wait for batches for ever."""
-    cpus = float(ray.cluster_resources().get("CPU", 0))
-    apart = bool(job.feed.decode_subcluster) or _gpus(job) > 0
-    # An elastic run takes what it can get: on CPUs alone, and without a part for decoding, that is all.
-    workers = job.parallel.least_workers if apart else job.parallel.most_workers
-    needed = workers * job.parallel.cpus_per_worker
-    if 0 < cpus < needed + 1:
-        raise UsageError(
-            f"{workers} workers of {job.parallel.cpus_per_worker:g} CPUs each need {needed:g} CPUs "
-            f"and decoding at least 1 more; the cluster has {cpus:g}. Lower parallel.workers or "
-            "parallel.cpus_per_worker, add machines, or name those that decode by feed.decode_subcluster"
-        )
-
-
-def _waiting_for(job: LearningJob) -> str:
-    """Said when no worker has been at work for a while."""
-    wanted = {"CPU": job.parallel.cpus_per_worker} | ({"GPU": 1} if _gpus(job) else {})
-    places = f" on machines with the labels {job.parallel.labels}" if job.parallel.labels else ""
-    there = {name: ray.cluster_resources().get(name, 0) for name in wanted}
-    return (
-        f"no worker has been at work for {_PATIENT_SECONDS:.0f} s: the run waits for {job.parallel.least_workers} "
-        f"workers of {wanted}{places}; the cluster has {there}. It goes on once there is room; Ctrl-C stops waiting"
-    )
-
-
-def _options(job: LearningJob, run: RunFolder) -> RayOptions:
-    return ray_options(feed_of(job, run, on_gpu=_gpus(job) > 0), job.feed)
+def _options(job: LearningJob, run: RunFolder, gpus: int) -> RayOptions:
+    return ray_options(feed_of(job, run, on_gpu=gpus > 0), job.feed)
 
 
 def _newest_step(run: RunFolder) -> int:

@@ -109,11 +109,8 @@ def group_of_videos(spec: DatasetSpec) -> dict[str, str]:
     """The group of each video that a dataset draws from; nothing but ids is read."""
     lake = Lake.open(spec.lake)
     version = lake.resolve(spec.version)
-    ready = "state = 'ready'" + (f" AND ({spec.filter})" if spec.filter else "")
     in_split = None if spec.split is None else f"split = {sql_text(spec.split)}"
-    media = {
-        video for batch in lake.scan(version, "media", ["video_id"], ready) for video in batch["video_id"].to_pylist()
-    }
+    media = {video for _, batch in lake.ready(version, spec.filter) for video in batch["video_id"].to_pylist()}
     return {
         video: group or video
         for batch in lake.scan(version, "clips", ["video_id", "group_id"], in_split)

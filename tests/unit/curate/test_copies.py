@@ -8,10 +8,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from cineray.curate import CurateEngine, CurateJob, CurateReport, curate
+from cineray.curate.clip_table import ClipTable
+from cineray.curate.clips import Draft
+from cineray.curate.copies import copies_of
+from cineray.curate.rules import Reason
+from cineray.curate.signatures import signature_of
+from cineray.curate.videos import Listed
 from cineray.ingest import EngineConfig, IngestConfig, ingest
 from cineray.lake import Lake
 from cineray.testing.encode import encode_h264
@@ -145,3 +152,49 @@ def test_the_same_again_unites_nothing_anew(lake: str) -> None:
     first = run(lake)
     assert run(lake).version.fingerprint == first.version.fingerprint
     assert run(lake).version.number == first.version.number
+
+
+def copies_of_made(
+    films: dict[str, Any], facts: dict[str, dict[str, Any]], gone: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """Of each video in a set: the one that stays and shows it."""
+    names = tuple(films)
+    drafts = tuple(Draft(number, 0, 1, 1, "start") for number in range(len(names)))
+    rows = pa.table({"clip_seconds": [1.0] * len(names)})
+    signatures = {name: signature_of(film).to_text() for name, film in films.items()}
+    listed = tuple(Listed(number, name, "") for number, name in enumerate(names))
+    table = ClipTable(listed, drafts, rows, signatures, facts)  # type: ignore[arg-type]
+    left_out = Reason("rule", "told", np.array([name in gone for name in names]))
+    job = CurateJob(name="test", lake="nowhere")
+    return {name: told["kept"] for name, told in copies_of(table, [left_out], job)[0].by_video.items()}
+
+
+@pytest.fixture(scope="module")
+def scenes(landscape: Any) -> list[Any]:
+    """Three scenes of five seconds that pan, each its own way."""
+    return [
+        [np.roll(landscape(seed), (frame * (seed + 1) // 3, frame * 2), (0, 1)) for frame in range(120)]
+        for seed in range(3)
+    ]
+
+
+def test_a_compilation_costs_no_video_that_nothing_else_shows(scenes: list[Any], film: Any) -> None:
+    films = {name: film(scene) for name, scene in zip("abc", scenes, strict=True)}
+    films["all"] = film([picture for scene in scenes for picture in scene])
+    part, whole = {"width": 640, "height": 360, "duration_seconds": 5.0}, {"duration_seconds": 15.0}
+    small = {name: dict(part) for name in "abc"} | {"all": whole | {"width": 320, "height": 180}}
+    assert copies_of_made(films, small) == {name: name for name in films}, "the parts are better, the whole is longer"
+    large = small | {"all": whole | {"width": 1280, "height": 720}}
+    assert copies_of_made(films, large) == dict.fromkeys(films, "all"), "the whole is better, and has all of them"
+    assert copies_of_made(films, large, gone=("all",)) == {name: name for name in films}
+
+
+def test_an_excerpt_in_better_quality_does_not_cost_the_rest(scenes: list[Any], film: Any) -> None:
+    films = {"excerpt": film(scenes[0][:60]), "whole": film(scenes[0])}
+    facts: dict[str, dict[str, Any]] = {
+        "excerpt": {"width": 1280, "height": 720, "duration_seconds": 2.5},
+        "whole": {"width": 320, "height": 180, "duration_seconds": 5.0},
+    }
+    assert copies_of_made(films, facts) == {"excerpt": "excerpt", "whole": "whole"}
+    facts["whole"] |= {"width": 1920, "height": 1080}
+    assert copies_of_made(films, facts) == {"excerpt": "whole", "whole": "whole"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from cineray.curate.clip_table import ClipTable
 from cineray.curate.clips import Draft, drafts_of
 from cineray.curate.config import CutsConfig
 from cineray.curate.edges import distances, edge_of
+from cineray.curate.measures.timing import Timing
 from cineray.curate.rules import Reason, counts, named_columns, verdict
 from cineray.curate.stage import Span, columns_from_json, columns_to_json
 from cineray.curate.videos import Listed
@@ -149,3 +152,16 @@ def test_columns_are_kept_as_text_and_come_back() -> None:
 def test_a_column_that_is_not_a_number_for_json_is_refused() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         columns_to_json({"loudness": float("nan")})
+
+
+def test_the_default_jobs_rule_of_broken_timing_means_a_gap_in_an_even_beat_and_no_slide_show(film: Any) -> None:
+    """24 a second: with one pause of two seconds; with none; and 100 slides of one to three seconds each."""
+    even = list(range(120))
+    slides = np.cumsum(np.random.default_rng(1).integers(24, 72, 100)).tolist()
+    films = [film(np.zeros((len(pts), 36, 64)), pts=pts) for pts in ([*even[:60], *range(108, 168)], even, slides)]
+    told = [Timing()(one) | {"num_frames": len(one.pts_T)} for one in films]
+    columns = [name for name in told[0] if not isinstance(told[0][name], list)]
+    job = runpy.run_path(str(Path(__file__).resolve().parents[3] / "jobs" / "curate_default.py"))["job"]()
+    (rule,) = (rule.leave_out for rule in job.rules if rule.name == "broken_timing")
+    rows = pa.table({name: [one[name] for one in told] for name in columns})
+    assert matching(rows, [rule])[0].tolist() == [True, False, False]

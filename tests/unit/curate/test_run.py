@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import numpy.typing as npt
 import pytest
 
 from cineray.curate import CurateEngine, CurateJob, CurateReport, check_limit, curate
+from cineray.curate.cache import Cache
 from cineray.curate.explain import explain
+from cineray.curate.local import run_local
 from cineray.errors import Interrupted, TooManyRejects, UsageError
 from cineray.ingest import EngineConfig, IngestConfig, ingest
 from cineray.lake import Lake
@@ -38,18 +41,26 @@ def film(path: Path, pictures: Sequence[Pixels]) -> None:
     encode_h264(path, pictures, [25 * n for n in range(len(pictures))], size_px=64, gop=12, b_frames=2)
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> str:
-    """Four videos of 24 frames a second: moving, two scenes, a fragment before a scene, and mostly black."""
-    source = tmp_path / "source"
+def four_videos(source: Path, place: str) -> None:
     source.mkdir()
     film(source / "one.mp4", sliding(1))
     film(source / "two.mp4", [*sliding(2), *sliding(3)])
     film(source / "short.mp4", [*sliding(4, 6), *sliding(5)])
     film(source / "dark.mp4", [*sliding(6, 6), *black(30)])
-    place = str(tmp_path / "lake")
     ingest(IngestConfig(source=str(source), lake=place), EngineConfig(engine="local", workers=1))
-    return place
+
+
+@pytest.fixture(scope="module")
+def ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("four")
+    four_videos(folder / "source", str(folder / "lake"))
+    return folder / "lake"
+
+
+@pytest.fixture
+def lake(ingested: Path, tmp_path: Path) -> str:
+    """Four videos of 24 frames a second: moving, two scenes, a fragment before a scene, and mostly black."""
+    return str(shutil.copytree(ingested, tmp_path / "lake"))
 
 
 def job_of(lake: str, **told: Any) -> CurateJob:
@@ -136,6 +147,15 @@ def test_only_the_first_run_decodes_and_the_same_job_again_makes_no_version(lake
     assert other_stage.looked_at == 4, "another config of a stage is another measure"
 
 
+def test_what_a_version_does_not_hold_stays_measured(lake: str) -> None:
+    """A dry run over all, then a version of one video and of fewer stages: the rest is not looked at again."""
+    assert run(job_of(lake), dry_run=True).looked_at == 4
+    fewer = job_of(lake, filter="num_frames = 48", stages={"scenes": {}}, rules=[])
+    assert (run(fewer).looked_at, run(job_of(lake), dry_run=True).looked_at) == (0, 0)
+    assert run(job_of(lake)).looked_at == 0
+    assert not list(Path(lake).glob("staging/curate/*/*")), "what is in a version is staged no longer"
+
+
 def test_a_video_that_was_left_out_comes_back_to_its_own_split(lake: str, tmp_path: Path) -> None:
     (tmp_path / "more" / "test").mkdir(parents=True)
     film(tmp_path / "more" / "test" / "night.mp4", black(24))
@@ -162,6 +182,29 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(lake: str) -> None:
     assert clips_of(Lake.open(lake)) == {("one", 0, 24), ("two", 0, 24), ("two", 24, 48), ("short", 6, 30)}
 
 
+def test_what_another_curation_clears_before_it_is_taken_in_is_looked_at_again(
+    lake: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ray's tasks do, the work is done elsewhere and read from its parts; all of them are gone the first time."""
+    rounds: list[int] = []
+
+    def elsewhere(todo: Any, *, cache: Cache, **told: Any) -> None:
+        some = list(todo)
+        rounds.append(len(some))
+        theirs = Cache(told["lake"], told["version"], cache.keys)
+        theirs.own = cache.own
+        run_local(iter(some), cache=theirs, **told)
+        if len(rounds) == 1:
+            for part in Path(cache.own).glob("part-*"):
+                part.unlink()
+        cache.refresh()
+
+    monkeypatch.setattr("cineray.curate.run.run_local", elsewhere)
+    report = run(job_of(lake))
+    assert (rounds, report.looked_at) == ([4, 4], 8)
+    assert clips_of(Lake.open(lake)) == {("one", 0, 24), ("two", 0, 24), ("two", 24, 48), ("short", 6, 30)}
+
+
 def test_a_video_that_cannot_be_decoded_is_left_out_and_costs_no_other(lake: str, tmp_path: Path) -> None:
     """Its header is whole, so it was ingested; its pictures are zeros."""
     more = tmp_path / "more"
@@ -178,6 +221,8 @@ def test_a_video_that_cannot_be_decoded_is_left_out_and_costs_no_other(lake: str
     assert "hollow" not in {name for name, _, _ in clips_of(Lake.open(lake))}
     with pytest.raises(TooManyRejects, match=r"1 of 5 videos \(20%\) could not be looked at"):
         check_limit(report)
+    again = run(job_of(lake))
+    assert (again.looked_at, again.unreadable, again.version.number) == (0, 1, report.version.number)
 
 
 def test_videos_that_come_later_are_looked_at_alone(lake: str, tmp_path: Path) -> None:
@@ -190,8 +235,9 @@ def test_videos_that_come_later_are_looked_at_alone(lake: str, tmp_path: Path) -
     assert {("late", 0, 24), ("late", 24, 48), ("one", 0, 24)} <= clips_of(Lake.open(lake))
 
 
-def test_a_video_of_which_something_else_is_said_is_measured_anew(lake: str, tmp_path: Path) -> None:
-    stages = {"captions": {}, "scenes": {}}
+def test_a_video_of_which_something_else_is_said_is_measured_anew(tmp_path: Path) -> None:
+    lake, stages = str(tmp_path / "lake"), {"captions": {}, "scenes": {}}
+    four_videos(tmp_path / "source", lake)
     run(job_of(lake, rules=[], stages=stages))
     (tmp_path / "source" / "one.txt").write_text("a cat sleeps on a mat")
     ingest(IngestConfig(source=str(tmp_path / "source"), lake=lake), EngineConfig(engine="local", workers=1))
@@ -285,8 +331,6 @@ def test_explain_refuses_what_is_not_one_video(lake: str, name: str, complaint: 
 
 @pytest.mark.ray
 def test_ray_makes_the_same_version(lake: str, tmp_path: Path) -> None:
-    import shutil
-
     other = str(tmp_path / "other")
     shutil.copytree(lake, other)
     here = run(job_of(lake))

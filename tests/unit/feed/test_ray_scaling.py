@@ -1,6 +1,6 @@
 """What the feed wishes for: twice the cores after seconds in which trainers waited for decoders, and nothing otherwise.
 
-The same on a cluster that scales: tests/cluster/test_scaling_ray.py.
+The same on a cluster that scales: tests/faults/test_scaling.py.
 """
 
 from __future__ import annotations

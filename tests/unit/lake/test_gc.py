@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from cineray.errors import LakeError, UsageError
-from cineray.lake import Changes, GcReport, Lake, Version, batches_of, media_row
+from cineray.lake import Changes, GcReport, Lake, Version, batches_of, media_row, place_row
 from cineray.lake.tables import Table, tag_name
+from cineray.records import Place, VideoFile
 
 DAY = 86400.0
 
@@ -104,13 +105,14 @@ def test_nothing_that_a_running_writer_wrote_is_touched(lake: Lake, commit: Any,
 
 
 def test_what_a_killed_ingest_staged_stays_while_any_writer_is_at_work(lake: Lake, tmp_path: Path) -> None:
-    for name in ("staging/key/part-1.arrow", "media/one.mp4"):  # a resumed ingest needs both, and is younger than both
+    # A resumed writer needs all of them, and is younger.
+    for name in ("staging/key/part-1.arrow", "media/one.mp4", "shards/train/000000-0123.tar"):
         (tmp_path / "lake" / name).parent.mkdir(parents=True)
         (tmp_path / "lake" / name).write_bytes(b"x")
         os.utime(tmp_path / "lake" / name, (1, 1))
     with lake.writing():
         assert lake.gc(dry_run=False).garbage == ()
-    assert kinds(lake.gc(dry_run=False)) == {"staging": 1, "media": 1}
+    assert kinds(lake.gc(dry_run=False)) == {"staging": 1, "media": 1, "shard": 1}
 
 
 def test_gc_says_who_holds_it_up(lake: Lake, commit: Any, clips: Any) -> None:
@@ -251,6 +253,40 @@ def test_remuxed_videos_stay_while_any_kept_version_names_them(
     left = {item.uri for item in lake.gc(dry_run=False, older_than_seconds=0).garbage if item.kind == "media"}
     assert left == {f"{lake.uri}/media/one.mp4"}
     assert files_below(tmp_path / "lake/media") == {"two.mp4"}
+
+
+def test_the_lakes_own_shards_stay_while_any_kept_version_names_a_video_in_them(
+    lake: Lake, commit: Any, video: Any, other: Any, tmp_path: Path
+) -> None:
+    """`named` is of a version, `retired` of one that is retired, `place` only a further place, `orphan` of none."""
+    for name in ("train/000000-named", "train/000000-retired", "test/000001-place", "test/000000-orphan"):
+        for ending in ("tar", "idx"):
+            path = tmp_path / "lake/shards" / f"{name}.{ending}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x" * 10)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/000000-orphan.tar").write_bytes(b"x")
+
+    def lies(of: Any, name: str) -> Any:
+        return media_row(of, place=Place(uri=f"{lake.uri}/shards/{name}.tar", offset=512, length=of.size_bytes))
+
+    further = VideoFile(name="again", place=Place(uri="/moved/lake/shards/test/000001-place.tar", offset=512, length=9))
+    rows = {"media": batches_of("media", [lies(video, "train/000000-retired")])}
+    commit(lake, add=rows | {"places": batches_of("places", [place_row(further, video_id=video.video_id, source="s")])})
+    new = batches_of("media", [lies(other("ee"), "train/000000-named")])
+    commit(lake, remove={"media": "true"}, add={"media": new})
+    assert lake.gc(dry_run=False).garbage == (), "younger than the grace period"
+    done = lake.gc(dry_run=False, older_than_seconds=0)
+    assert {(item.kind, item.uri, item.size_bytes) for item in done.garbage} == {
+        ("shard", f"{lake.uri}/shards/test/000000-orphan.{ending}", 10) for ending in ("tar", "idx")
+    }
+    lake.retire(1)
+    left = {item.uri for item in lake.gc(dry_run=False, older_than_seconds=0).garbage if item.kind == "shard"}
+    assert left == {f"{lake.uri}/shards/train/000000-retired.{ending}" for ending in ("tar", "idx")}
+    assert files_below(tmp_path / "lake/shards") == {
+        *("train/000000-named.tar", "train/000000-named.idx", "test/000001-place.tar", "test/000001-place.idx")
+    }
+    assert files_below(tmp_path / "elsewhere") == {"000000-orphan.tar"}
 
 
 def test_a_lost_table_version_stops_gc_instead_of_being_taken_for_garbage(

@@ -20,7 +20,7 @@ import pytest
 import requests
 
 import cineray
-from cineray.testing.ray_head import RayHead
+from cineray.testing.clusters.ray_head import RayHead
 
 JOB = """
 kind: train

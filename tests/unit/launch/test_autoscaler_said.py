@@ -12,7 +12,7 @@ from ray.autoscaler.v2.schema import (
 )
 from ray.autoscaler.v2.utils import ClusterStatusFormatter
 
-from cineray.launch.autoscaler_said import AutoscalerSaid, read_report, read_status
+from cineray.launch.observe.autoscaler_said import AutoscalerSaid, read_report, read_status
 
 
 def test_of_version_2_what_was_asked_and_what_is_on_its_way_is_read_from_its_text() -> None:

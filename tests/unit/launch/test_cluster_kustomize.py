@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cineray.errors import UsageError
-from cineray.launch.cluster_kustomize import build
+from cineray.launch.cluster.kustomize import build
 
 DEPLOYMENT = """
 kind: Deployment

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from cineray.errors import UsageError
-from cineray.launch.cluster_files import ClusterFiles
-from cineray.launch.cluster_schemas import check_schemas, crd_schema, strict, with_defaults
+from cineray.launch.cluster.files import ClusterFiles
+from cineray.launch.cluster.schemas import check_schemas, crd_schema, strict, with_defaults
 
 MACHINES = Path(__file__).resolve().parents[3] / "cluster" / "vm" / "aws.yaml"
 

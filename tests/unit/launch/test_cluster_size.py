@@ -9,9 +9,9 @@ import pytest
 
 from cineray.errors import UsageError
 from cineray.feed import FeedConfig
-from cineray.launch.cluster_files import read_cluster
-from cineray.launch.cluster_fit import fitted, most_cores, nodes_to_train, shortages, with_command
-from cineray.launch.cluster_size import DecodeNeed, gpu_seconds_of
+from cineray.launch.cluster.files import read_cluster
+from cineray.launch.cluster.fit import fitted, most_cores, nodes_to_train, shortages
+from cineray.launch.cluster.size import DecodeNeed, gpu_seconds_of
 from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
 from cineray.train import ParallelConfig, TrainJob
 
@@ -29,7 +29,7 @@ def need(cpu_seconds: float, gpu_seconds: float, gpus: int, headroom: float = 1.
     )
 
 
-def job(workers: int = 8, cpus: float = 1.0, decode: str = "decode") -> TrainJob:
+def job(workers: int = 8, cpus: float = 1.0) -> TrainJob:
     return TrainJob(
         name="j",
         recipe=Recipe(
@@ -39,7 +39,7 @@ def job(workers: int = 8, cpus: float = 1.0, decode: str = "decode") -> TrainJob
             batch_size=64,
         ),
         steps=10,
-        feed=FeedConfig(decode_subcluster=decode),
+        feed=FeedConfig(decode_subcluster="decode"),
         parallel=ParallelConfig(workers=workers, cpus_per_worker=cpus),
     )
 
@@ -111,7 +111,7 @@ def test_workers_that_take_more_cores_take_more_nodes() -> None:
 
 
 def test_what_a_job_needs_and_the_cluster_has_not_is_told() -> None:
-    told = shortages(read_cluster(str(GKE)), need(30, 1, gpus=32), job(workers=32, decode=""))
+    told = shortages(read_cluster(str(GKE)), need(30, 1, gpus=32), job(workers=32))
     assert told == [
         (
             "decode",
@@ -119,10 +119,6 @@ def test_what_a_job_needs_and_the_cluster_has_not_is_told() -> None:
             "`cineray cluster render` makes them large enough",
         ),
         ("gpu", "at most 2 nodes; 32 workers need 4"),
-        (
-            "job",
-            "feed.decode_subcluster is ''; the cluster decodes on decode: --set feed.decode_subcluster=decode",
-        ),
     ]
 
 
@@ -130,11 +126,3 @@ def test_what_was_fitted_is_large_enough() -> None:
     for path in (GKE, KUEUE, *sorted(CLUSTER.glob("vm/*.yaml"))):
         what = need(30, 1, gpus=32), job(workers=32)
         assert shortages(fitted(read_cluster(str(path)), *what), *what) == []
-
-
-def test_a_ray_job_is_told_its_command_quoted() -> None:
-    files = with_command(read_cluster(str(KUEUE)), "jobs/my job.py", ["seed=1"], job())
-    told = files.ray_job()
-    assert told is not None
-    assert told["entrypoint"] == ("python -m cineray train 'jobs/my job.py' --set seed=1 --run runs/j")
-    assert with_command(read_cluster(str(GKE)), "x.py", [], job()).ray_job() is None

@@ -14,8 +14,9 @@ import pytest
 
 from cineray.cli.cluster_doctor import judged, tables_of
 from cineray.launch.clients import Versions
-from cineray.launch.cluster_view import ClusterView, Holder, Node, Wanted, explained, own_resources
-from cineray.testing.ray_head import RayHead
+from cineray.launch.observe import view as cluster_view
+from cineray.launch.observe.view import ClusterView, Holder, Node, Wanted, explained, own_resources
+from cineray.testing.clusters.ray_head import RayHead
 
 
 def node(name: str, *, cpus: float = 4, head: bool = False, alive: bool = True, detail: str = "", **more: Any) -> Node:
@@ -153,6 +154,26 @@ def test_a_cluster_of_another_ray_is_broken() -> None:
 
     other = dataclasses.replace(view(HEAD), versions=Versions("2.1.0", "3.11.7"))
     assert states(other)["versions"] == "broken"
+
+
+def test_what_waits_is_found_among_any_number_of_what_has_ended_and_what_is_left_out_is_said() -> None:
+    """A dashboard that tells two rows at once, by id: as Ray's tells ten thousand."""
+    states = ["FINISHED"] * 5 + ["RUNNING"] * 3 + ["PENDING_NODE_ASSIGNMENT", "FINISHED"]
+    tasks = [{"state": state, "name": f"row-{at}", "required_resources": {"CPU": 1}} for at, state in enumerate(states)]
+
+    class Two:
+        def read(self, endpoint: str) -> Any:
+            assert endpoint.startswith("/api/v0/tasks?detail=1&limit=10000&filter_keys=state&filter_predicates=%3D&")
+            found = [one for one in tasks if one["state"] == endpoint.rpartition("=")[2]]
+            return {"data": {"result": {"result": found[:2], "num_filtered": len(found)}}}
+
+    cluster: Any = Two()
+    cut: list[str] = []
+    rows = cluster_view._listed(cluster, "tasks", ("RUNNING", "PENDING_NODE_ASSIGNMENT"), cut)
+    assert [row["name"] for row in rows] == ["row-5", "row-6", "row-8"]
+    assert cut == ["2 of 3 tasks that are RUNNING"]
+    (finding,) = [one for one in judged(dataclasses.replace(view(HEAD, node("a")), cut=cut)) if one.part == "looked at"]
+    assert (finding.state, finding.found) == ("warning", "Ray tells only 2 of 3 tasks that are RUNNING")
 
 
 # ---- a real one ------------------------------------------------------------------------------------------------------

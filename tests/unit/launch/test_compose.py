@@ -11,8 +11,8 @@ from cineray.config import Config, override
 from cineray.curate import CurateJob
 from cineray.errors import UsageError
 from cineray.feed import FeedConfig
+from cineray.launch.cluster_parts import Part, Parts
 from cineray.launch.compose import Composed, Wish, compose
-from cineray.launch.decode_nodes import DecodePart
 from cineray.launch.references import Secret
 from cineray.launch.start import continued
 from cineray.launch.submission import Submission
@@ -52,6 +52,9 @@ def job(tmp_path: Path) -> str:
 @pytest.fixture
 def sweep(tmp_path: Path) -> str:
     return file_in(tmp_path, "sweep.py")
+
+
+PARTS = Parts(decode=Part("decode", "its nodes say so"), train=Part("1", "its head says so"))
 
 
 def file_in(folder: Path, name: str) -> str:
@@ -169,21 +172,25 @@ def test_places_that_a_sweep_chooses_between_are_made_definite_too(sweep: str) -
 
 
 @pytest.mark.parametrize(
-    ("command", "file", "field"),
-    [("train", "tiny.py", "feed.decode_subcluster"), ("sweep", "sweep.py", "base.feed.decode_subcluster")],
+    ("command", "file", "of"),
+    [("train", "tiny.py", ""), ("sweep", "sweep.py", "base.")],
 )
-def test_a_cluster_that_has_nodes_for_decoding_is_used_so_and_it_stays_the_same_submission(
-    tmp_path: Path, command: str, file: str, field: str
+def test_a_cluster_that_has_nodes_for_decoding_and_gpus_is_used_so_and_it_stays_the_same_submission(
+    tmp_path: Path, command: str, file: str, of: str
 ) -> None:
-    job, part = file_in(tmp_path, file), DecodePart("decode", "its nodes say so")
-    plain = composed(job, command)
-    told = plain.on(part)
-    assert told.added == (*plain.added, f"{field}=decode")
-    assert told.submission.entrypoint(1) == f"{plain.submission.entrypoint(1)} --set {field}=decode"
+    plain = composed(file_in(tmp_path, file), command)
+    told = plain.on(PARTS)
+    fields = (f"{of}feed.decode_subcluster=decode", f"{of}parallel.gpus_per_worker=1")
+    assert told.added == (*plain.added, *fields)
+    assert told.submission.entrypoint(1) == f"{plain.submission.entrypoint(1)} --set {fields[0]} --set {fields[1]}"
     assert (told.submission.key, told.submission.run) == (plain.submission.key, plain.submission.run), (
         "pools come and go"
     )
-    assert plain.on(DecodePart()) == plain
+    assert plain.on(Parts()) == plain
+    described = plain.on(Parts(train=PARTS.train))
+    assert described.added == (*plain.added, fields[1])
+    asked = described.on(Parts(decode=PARTS.decode, train=Part("0", "the cluster says otherwise")))
+    assert asked.submission.of_cluster == (fields[1], fields[0]), "what is decided stays so"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +200,21 @@ def test_a_cluster_that_has_nodes_for_decoding_is_used_so_and_it_stays_the_same_
 )
 def test_what_is_said_of_decoding_is_not_said_otherwise(job: str, sets: tuple[str, ...]) -> None:
     made = composed(job, sets=sets)
-    assert made.on(DecodePart("decode", "its nodes say so")) == made
+    assert made.on(Parts(decode=PARTS.decode)) == made
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [("parallel.gpus_per_worker=0",), ("parallel.gpus_per_worker=1",), ("feed.driver=torch",)],
+    ids=["on cores, as is said", "on GPUs, as is said", "not started by Ray"],
+)
+def test_what_is_said_of_gpus_is_not_said_otherwise(job: str, sets: tuple[str, ...]) -> None:
+    made = composed(job, sets=sets)
+    assert made.on(Parts(train=PARTS.train)) == made
+
+
+def test_what_only_looks_at_clips_asks_for_no_gpus(job: str) -> None:
+    assert [composed(job, one).trains for one in ("bench", "plan", "latents")] == ["", "", ""]
 
 
 def test_what_looks_at_a_place_looks_again_and_what_makes_something_does_not(job: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("ray")
-from cineray.errors import CinerayError
+from cineray.errors import CinerayError, UsageError
 from cineray.launch import follow as follow_module
 from cineray.launch.clients import JobFacts
 from cineray.launch.follow import follow, wait_for_end
@@ -93,6 +93,101 @@ def test_ctrl_c_ends_the_following_at_once_also_while_nothing_comes() -> None:
     with pytest.raises(KeyboardInterrupt):
         read()
     assert got == [LOG[:7]]
+
+
+class Forgotten(Breaking):
+    """A router forgets each stream after some characters: nothing more comes, not even an end. The job is always there
+    to be asked for, and still runs when it is first asked for beside the stream."""
+
+    def __init__(self, cuts: list[int]) -> None:
+        super().__init__(cuts)
+        self.asked = 0
+
+    async def tail_job_logs(self, _submission_id: str) -> AsyncIterator[str]:
+        cut = self.cuts.pop(0)
+        yield LOG[:cut]
+        await asyncio.sleep(3600)
+
+    def job(self, submission_id: str) -> JobFacts:
+        self.asked += 1
+        return super().job(submission_id)
+
+
+def test_a_stream_that_falls_silent_for_ever_is_taken_up_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow_module, "SILENT_SECONDS", 0.001)
+    cluster: Any = Forgotten([10, 30, 100])
+    assert "".join(follow(cluster, "one")) == LOG
+    assert cluster.cuts == []
+
+
+class Quiet(Breaking):
+    """It prints its first line, for long nothing, and then the rest."""
+
+    async def tail_job_logs(self, _submission_id: str) -> AsyncIterator[str]:
+        self.began = getattr(self, "began", 0) + 1
+        yield LOG[:7]
+        while self.looks < 3:
+            await asyncio.sleep(0.001)
+        self.cuts.clear()
+        yield LOG[7:]
+
+    looks = 0
+
+    def logs(self, _submission_id: str) -> str:
+        self.looks += 1
+        return LOG[:7]
+
+
+def test_a_job_that_is_only_quiet_keeps_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow_module, "SILENT_SECONDS", 0.001)
+    cluster: Any = Quiet([1])
+    assert "".join(follow(cluster, "one")) == LOG
+    assert cluster.began == 1
+
+
+class Away(Breaking):
+    """The dashboard does not answer each other question."""
+
+    def __init__(self, *, pending: int) -> None:
+        super().__init__([10], pending=pending)
+        self.questions = 0
+
+    def job(self, submission_id: str) -> JobFacts:
+        self.questions += 1
+        if self.questions % 2:
+            raise CinerayError("the cluster does not answer: connection refused")
+        return super().job(submission_id)
+
+
+def test_a_cluster_that_is_away_for_a_moment_is_asked_again_before_while_and_after_the_job_runs() -> None:
+    cluster: Any = Away(pending=3)
+    assert "".join(follow(cluster, "one")) == LOG
+    assert wait_for_end(cluster, "one", seconds=60.0).status == "SUCCEEDED"
+    assert cluster.questions > 8
+
+
+def test_a_cluster_that_stays_away_while_a_job_waits_or_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow_module, "PATIENCE_SECONDS", 0.05)
+
+    class Gone(Breaking):
+        def job(self, _submission_id: str) -> JobFacts:
+            raise CinerayError("the cluster does not answer: connection refused")
+
+    cluster: Any = Gone([])
+    with pytest.raises(CinerayError, match=r"one could not be followed .*connection refused; the job may well go on"):
+        list(follow(cluster, "one"))
+    with pytest.raises(CinerayError, match=r"one could not be followed .*cineray jobs status one --address http"):
+        wait_for_end(cluster, "one", seconds=60.0)
+
+
+def test_a_job_that_the_cluster_does_not_know_is_not_waited_for() -> None:
+    class Unknown(Breaking):
+        def job(self, _submission_id: str) -> JobFacts:
+            raise UsageError("no jobs at http://127.0.0.1:8265 have the id one")
+
+    cluster: Any = Unknown([])
+    with pytest.raises(UsageError, match="have the id one"):
+        list(follow(cluster, "one"))
 
 
 def test_who_waits_for_an_end_waits_no_longer_than_told() -> None:

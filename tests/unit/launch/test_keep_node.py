@@ -8,21 +8,16 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-KEEP = [sys.executable, "-m", "cineray.launch.keep_node"]
+from cineray.launch.nodes.keep_node import end_former
+from cineray.testing.events import until
 
-
-def until(true: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come to be"
-        time.sleep(0.05)
+KEEP = [sys.executable, "-m", "cineray.launch.nodes.keep_node"]
 
 
 def lines(file: Path) -> list[str]:
@@ -42,7 +37,7 @@ def test_what_ends_is_started_again_and_what_it_ended_with_is_told(tmp_path: Pat
     told = [*KEEP, "--", "bash", "-c", f"echo $$ >> {starts}; exit 7"]
     keeper = subprocess.Popen(told, stdout=subprocess.PIPE, text=True)
     try:
-        until(lambda: len(lines(starts)) >= 2)
+        until(lambda: len(lines(starts)) >= 2, "a second start")
     finally:
         keeper.terminate()
     printed, _ = keeper.communicate(timeout=20)
@@ -54,7 +49,7 @@ def test_sigterm_reaches_the_program_which_may_put_its_work_away(tmp_path: Path)
     starts, ends = tmp_path / "starts", tmp_path / "ends"
     script = f"trap 'sleep 0.5; echo done > {ends}; exit 0' TERM; echo $$ > {starts}; while true; do sleep 0.1; done"
     keeper = subprocess.Popen([*KEEP, "--", "bash", "-c", script])
-    until(lambda: bool(lines(starts)))
+    until(lambda: bool(lines(starts)), "its start")
     keeper.terminate()
     assert keeper.wait(timeout=20) == 0
     assert lines(ends) == ["done"]
@@ -87,14 +82,14 @@ def log(tmp_path: Path) -> Iterator[Path]:
     with contextlib.suppress(OSError, ProcessLookupError):
         number = int(file.with_name("keeper.log.pid").read_text().split()[0])
         os.kill(number, signal.SIGTERM)
-        until(lambda: not alive(number))
+        until(lambda: not alive(number), "its end")
 
 
 def detached(log: Path, healthy: str, starts: Path) -> int:
     script = f"echo $$ >> {starts}; exec sleep 1000"
     told = [*KEEP, "--detach", str(log), "--alive", healthy, "--", "bash", "-c", script]
     assert subprocess.run(told, check=False, timeout=60).returncode == 0
-    until(lambda: bool(lines(starts)))
+    until(lambda: bool(lines(starts)), "its start")
     return int(log.with_name("keeper.log.pid").read_text().split()[0])
 
 
@@ -112,11 +107,23 @@ def test_detached_it_outlives_who_started_it_and_a_second_one_takes_its_place(
     assert not alive(program)
 
 
+def test_a_former_keeper_whose_program_will_not_end_is_killed_with_it(tmp_path: Path, log: Path, healthy: str) -> None:
+    starts = tmp_path / "starts"
+    script = f"trap '' TERM; echo $$ > {starts}; while true; do sleep 0.1; done"
+    told = [*KEEP, "--detach", str(log), "--alive", healthy, "--", "bash", "-c", script]
+    assert subprocess.run(told, check=False, timeout=60).returncode == 0
+    until(lambda: bool(lines(starts)), "its start")
+    mark = log.with_name("keeper.log.pid")
+    end_former(mark, stop_seconds=0.5)
+    for number in (int(mark.read_text().split()[0]), int(lines(starts)[0])):
+        until(lambda number=number: not alive(number), "its end")
+
+
 def test_a_killed_program_comes_back_under_a_detached_keeper(tmp_path: Path, log: Path, healthy: str) -> None:
     starts = tmp_path / "starts"
     detached(log, healthy, starts)
     os.kill(int(lines(starts)[0]), signal.SIGKILL)
-    until(lambda: len(lines(starts)) == 2)
+    until(lambda: len(lines(starts)) == 2, "a second start")
     assert alive(int(lines(starts)[1]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
 
@@ -13,6 +14,7 @@ import ray
 from cineray.errors import CinerayError, UsageError
 from cineray.launch.clients import JobFacts, Versions, check_versions, dashboard_url, is_in_the_open, open_cluster
 from cineray.launch.outcome import exit_code, result_of
+from cineray.telemetry.log_lines import JsonLines
 
 HERE = ".".join(map(str, sys.version_info[:3]))
 
@@ -27,6 +29,12 @@ def test_the_result_is_the_last_line_of_json_however_the_log_is_cut() -> None:
     assert [result_of([log[:at], log[at:]]) for at in range(len(log))] == [told] * len(log)
     assert result_of(['{"last": "without newline"}']) == {"last": "without newline"}
     assert result_of(["no json", "{broken}\n"]) == {}
+
+
+def test_log_records_in_json_are_no_results() -> None:
+    record = JsonLines().format(logging.LogRecord("cineray.train", logging.WARNING, __file__, 1, "late", None, None))
+    assert result_of(['{"step": 3}\n', f"{record}\n"]) == {"step": 3}
+    assert result_of(['{"step": 3}\n', record]) == {"step": 3}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ the real ones ask for, so that a question that a real one would refuse is refuse
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -19,9 +20,9 @@ from typing import Any
 import pytest
 
 from cineray.errors import CinerayError
-from cineray.launch.cloud_notice import CLOUDS, Metadata, MetadataSilent, Notice, notices_of
-from cineray.launch.spot_watch import drain_in_time, main, watch
-from cineray.testing.ray_head import RayHead
+from cineray.launch.nodes.cloud_notice import CLOUDS, Metadata, MetadataSilent, Notice, notices_of
+from cineray.launch.nodes.spot_watch import drain_in_time, main, watch
+from cineray.testing.clusters.ray_head import RayHead
 
 Reply = tuple[int, str]
 SILENT_ADDRESS = "http://127.0.0.1:9"
@@ -160,7 +161,17 @@ def events(*told: dict[str, Any]) -> Reply:
 
 
 def test_azure_tells_of_the_whole_set_and_only_our_own_preemption_counts() -> None:
-    ours = {"EventType": "Preempt", "Resources": ["decode-7"], "NotBefore": "Sat, 21 Nov 2026 10:02:00 GMT"}
+    ours = {
+        "EventId": "f020ba2e-3bc0-4c40-a10b-86575a9eabd5",
+        "EventType": "Preempt",
+        "ResourceType": "VirtualMachine",
+        "Resources": ["decode-7"],
+        "EventStatus": "Scheduled",
+        "NotBefore": "Sat, 21 Nov 2026 10:02:00 GMT",
+        "Description": "",
+        "EventSource": "Platform",
+        "DurationInSeconds": -1,
+    }
     with served("azure") as cloud:
         cloud.says[AZURE] = events(ours | {"Resources": ["decode-8"]}, ours | {"EventType": "Freeze"})
         assert asked("azure", cloud) is None
@@ -200,6 +211,21 @@ def test_an_answer_that_leads_elsewhere_is_not_followed() -> None:
         with pytest.raises(MetadataSilent, match="aws answered with status 302"):
             asked("aws", cloud)
         assert cloud.asked == [AWS]
+
+
+def test_what_speaks_another_language_than_http_is_silence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            with listening.accept()[0] as asked:
+                asked.recv(1 << 16)
+                asked.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(MetadataSilent, match=r"did not answer within 2 s: SSH-2\.0"):
+            CLOUDS["gcp"](Metadata(f"http://127.0.0.1:{listening.getsockname()[1]}")).notice()
+        thread.join()
 
 
 def test_where_no_cloud_is_each_ones_silence_is_told() -> None:
@@ -269,7 +295,7 @@ def test_an_address_for_rays_clients_is_refused(capsys: pytest.CaptureFixture[st
 
 def test_the_node_on_this_machine_is_the_one_with_our_address_and_two_need_a_choice() -> None:
     pytest.importorskip("ray")
-    from cineray.launch.ray_drain import DrainRefused, chosen_node
+    from cineray.launch.nodes.ray_drain import DrainRefused, chosen_node
 
     nodes = {"aa": "192.0.2.7", "bb": "192.0.2.8", "cc": "192.0.2.8"}
     assert chosen_node(nodes, {"192.0.2.7", "127.0.0.1"}, "head:6379") == "aa"
@@ -320,7 +346,7 @@ def a_driver(head: RayHead) -> Iterator[subprocess.Popen[str]]:
 
 def watched(environment: dict[str, str], cloud: Cloud, node: str, seconds_left: float) -> tuple[int, list[Any]]:
     """The watcher as a process of its own, as on a node; the cloud speaks once it watches."""
-    command = [sys.executable, "-m", "cineray.launch.spot_watch", "--cloud", "aws", "--node-id", node]
+    command = [sys.executable, "-m", "cineray.launch.nodes.spot_watch", "--cloud", "aws", "--node-id", node]
     watcher = subprocess.Popen(
         [*command, "--metadata-url", cloud.url, "--every-seconds", "0.1"], env=environment, stderr=-1, text=True
     )

@@ -1,5 +1,5 @@
 """Things that a report can be of, made here: a run, an evaluation with clips, a comparison, a pipeline check, a batch,
-and (in made_sweep.py) a sweep.
+and (in made_sweep.py) a sweep, (in made_curated.py) a curated lake.
 
 Small, and every figure in them is known; texts are hostile where data can be. Loaded by its path (tests are no
 package), here and by the browser's tests.
@@ -315,4 +315,18 @@ def make_sweep(folder: Path) -> Path:
     """A sweep of twelve trials."""
     make: Any = runpy.run_path(str(Path(__file__).with_name("made_sweep.py")))["make_sweep"]
     made: Path = make(folder, hostile=HOSTILE, clip=make_clip)
+    return made
+
+
+def make_curated(folder: Path) -> Path:
+    """A lake of seven videos, curated; version 2 of it."""
+    make: Any = runpy.run_path(str(Path(__file__).with_name("made_curated.py")))["make_curated"]
+    made: Path = make(folder, hostile=HOSTILE)
+    return made
+
+
+def make_standardised(folder: Path) -> Path:
+    """The same, standardised as well: version 3."""
+    make: Any = runpy.run_path(str(Path(__file__).with_name("made_curated.py")))["make_standardised"]
+    made: Path = make(folder, hostile=HOSTILE)
     return made

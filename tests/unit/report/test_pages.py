@@ -289,7 +289,7 @@ def test_a_batchs_page_names_the_very_hash_that_the_batch_has(subjects: ModuleTy
     assert (padded["name"], padded["x"], padded["y"]) == ("padded", [0.875], ["slot 2"])
 
 
-@pytest.mark.parametrize("kind", ["run", "evaluation", "comparison", "pipeline", "batch", "sweep"])
+@pytest.mark.parametrize("kind", ["run", "evaluation", "comparison", "pipeline", "batch", "sweep", "curated"])
 def test_hostile_texts_change_no_element_of_any_page(
     kind: str, subjects: ModuleType, seen: Any, tmp_path: Path
 ) -> None:

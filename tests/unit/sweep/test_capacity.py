@@ -72,8 +72,9 @@ def node(name: str = "other", *, alive: bool = True, labels: dict[str, str] | No
 def fit_on(made: ModuleType, nodes: list[Any], *, base: Any, **told: Any) -> Capacity:
     alive = [one["Resources"] for one in nodes if one["Alive"]]
     cluster = {name: sum(one.get(name, 0.0) for one in alive) for name in ("CPU", "GPU")}
-    job, needs = made.sweep_job(base=base, **told), most_needed([base], cluster)
-    return capacity_of(job, needs, cluster, one_machine=False, machines=machines_of(nodes, "driver"))
+    job, machines = made.sweep_job(base=base, **told), machines_of(nodes, "driver")
+    needs = most_needed([base], cluster, machines)
+    return capacity_of(job, needs, cluster, one_machine=False, machines=machines)
 
 
 def test_what_decodes_apart_is_shared_apart(made: ModuleType) -> None:
@@ -112,6 +113,16 @@ def test_where_nothing_may_decode_it_is_said(made: ModuleType) -> None:
     base = made.base_job(feed={"decode_subcluster": "decode"}, parallel={"gpus_per_worker": 0})
     with pytest.raises(UsageError, match=r"may be \(base.feed.decode_subcluster\) 0\. Lower"):
         fit_on(made, [node(CPU=64.0), node(labels={"ray-subcluster": "other"}, CPU=64.0)], base=base)
+
+
+def test_trials_are_not_trained_on_cores_where_the_head_says_that_gpus_come(made: ModuleType) -> None:
+    nodes = [node("driver", labels={"cineray-train": "gpu"}, CPU=0.0), node(CPU=96.0)]
+    wanted = r"takes 1 CPUs and 1 GPUs to train, .* has 96 CPUs and 0 GPUs.* give the pool that trains a least number"
+    with pytest.raises(UsageError, match=wanted):
+        fit_on(made, nodes, base=made.base_job())
+    assert fit_on(made, nodes, base=made.base_job(parallel={"gpus_per_worker": 0})).limited_by == "CPU"
+    there = fit_on(made, [*nodes, node(CPU=96.0, GPU=8.0)], base=made.base_job())
+    assert (there.concurrent, there.limited_by) == (8, "GPU")
 
 
 def test_a_cluster_without_room_is_refused(made: ModuleType) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cineray.testing.kube_api import KubeApi, built_in_check, patched
+from cineray.testing.clusters.kube_api import KubeApi, built_in_check, patched
 
 pytestmark = pytest.mark.network
 

@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cineray.testing.machines import Machine, Network, machines_missing
+from cineray.testing.clusters.machines import Machine, Network, machines_missing
+from cineray.testing.events import until
 
 pytestmark = pytest.mark.skipif(machines_missing() is not None, reason=machines_missing() or "")
 
@@ -36,20 +36,13 @@ def ask(machine: Machine, other: str, patience_seconds: float = 0.5) -> str:
     return machine.run(["python", "-c", ASK, other, str(patience_seconds)]).stdout.strip()
 
 
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_machines_have_names_addresses_and_the_checkout_and_hear_each_other(network: Network) -> None:
     one, two = network.machines
     assert (one.address, two.address) == ("198.18.0.10", "198.18.0.11")
     assert one.run(["hostname"]).stdout == "machine-0\n"
     assert one.run(["pwd"]).stdout.strip() == os.getcwd()
     with two.popen(SAYS_HELLO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        until(lambda: ask(one, two.address) == "200")
+        until(lambda: ask(one, two.address) == "200", "an answer")
         assert ask(one, "machine-1") == "200"
         server.terminate()
         assert server.wait(60) == -signal.SIGTERM
@@ -60,7 +53,7 @@ def test_a_machine_may_have_the_address_of_a_clouds_metadata_for_itself(network:
     one, two = network.machines
     one.run(["ip", "addr", "add", "169.254.169.254/32", "dev", "lo"])
     one.popen(SAYS_HELLO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(lambda: ask(one, "169.254.169.254") == "200")
+    until(lambda: ask(one, "169.254.169.254") == "200", "an answer")
     assert ask(two, "169.254.169.254") == "silence"
     assert ask(two, one.address) == "200"
 
@@ -68,7 +61,7 @@ def test_a_machine_may_have_the_address_of_a_clouds_metadata_for_itself(network:
 def test_a_cut_or_frozen_machine_is_silent_and_then_goes_on(network: Network) -> None:
     one, two = network.machines
     with two.popen(SAYS_HELLO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        until(lambda: ask(one, two.address) == "200")
+        until(lambda: ask(one, two.address) == "200", "an answer")
         two.cut()
         assert (ask(one, two.address), ask(two, two.address)) == ("silence", "200")
         two.heal()
@@ -149,13 +142,13 @@ def test_two_networks_have_the_same_addresses_and_do_not_meet(network: Network) 
     with Network(machines=2, disk_mb=16) as other:
         assert [one.address for one in other.machines] == [one.address for one in network.machines]
         other.machines[1].popen(SAYS_HELLO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until(lambda: ask(other.machines[0], "machine-1") == "200")
+        until(lambda: ask(other.machines[0], "machine-1") == "200", "an answer")
         assert ask(network.machines[0], "machine-1") == "refused"
 
 
 MAKER = """
 import time
-from cineray.testing.machines import Network
+from cineray.testing.clusters.machines import Network
 network = Network(machines=1, disk_mb=16)
 with network:
     machine = network.machines[0]
@@ -175,6 +168,6 @@ def test_when_its_maker_is_killed_nothing_is_left() -> None:
     assert Path(place).is_dir()
     maker.kill()
     maker.wait()
-    until(lambda: not any(Path(f"/proc/{number}").exists() for number in processes))
-    until(lambda: not Path(place).exists())
+    until(lambda: not any(Path(f"/proc/{number}").exists() for number in processes), "their end")
+    until(lambda: not Path(place).exists(), "the end of its mount point")
     maker.stdout.close()

@@ -6,8 +6,7 @@ One embedded Ray for all; the actor only starts, listens and stops, so it takes 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from cineray.ingest import EngineConfig, IngestConfig, ingest
 from cineray.models.configs import StDiTConfig
 from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
 from cineray.testing import make_shapes
+from cineray.testing.events import until
 from cineray.train.checkpoint_manifest import steps_in
 from cineray.train.config import CheckpointConfig, OptimiserConfig, ParallelConfig, TrainJob, ValidationConfig
 from cineray.train.run_folder import RunFolder
@@ -106,15 +106,6 @@ def trial_in_an_actor() -> Any:
             return None if self._thread.is_alive() else (self._told, self.ended)
 
     return ray.remote(num_cpus=0)(Trial)
-
-
-def until(true: Callable[[], Any], what: str) -> Any:
-    """Wait for an event."""
-    ends = time.monotonic() + LONG
-    while not (found := true()):
-        assert time.monotonic() < ends, f"waited {LONG} s for {what}"
-        time.sleep(0.05)
-    return found
 
 
 def groups_left() -> list[str]:

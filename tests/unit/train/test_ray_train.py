@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import pickle
 import time
@@ -21,7 +22,7 @@ from cineray.train.run_folder import RunSuperseded
 ray = pytest.importorskip("ray")
 from cineray.feed import FeedConfig, FeedSpec  # noqa: E402
 from cineray.feed.ray_options import ray_options  # noqa: E402
-from cineray.train import ray_train  # noqa: E402
+from cineray.train import ray_room, ray_train  # noqa: E402
 from cineray.train.ray_control import Losses  # noqa: E402
 from cineray.train.ray_link import LinkState, is_final  # noqa: E402
 
@@ -112,20 +113,62 @@ def test_what_a_job_says_of_its_feed_reaches_the_feed_under_ray_train(made: Modu
             return FeedSpec(recipe=made.job_of().recipe, seed=3)
 
     job = made.job_of(feed=feed, parallel=ParallelConfig(gpus_per_worker=0))
-    options = ray_train._options(job, Run())  # type: ignore[arg-type]
+    options = ray_train._options(job, Run(), 0)  # type: ignore[arg-type]
     assert options == ray_options(Run().spec(), feed)
     assert (options.workers, options.prefetch_steps, options.ahead_bytes) == (3, 7, 1 << 30)
 
 
 def test_trainers_that_would_take_every_core_are_refused(made: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0})
-    ray_train._check_room(made.job_of(parallel=ParallelConfig(workers=3)))
+    ray_room.check_room(made.job_of(parallel=ParallelConfig(workers=3)), 0)
     with pytest.raises(UsageError, match="4 workers of 1 CPUs each need 4 CPUs and decoding at least 1 more; the clu"):
-        ray_train._check_room(made.job_of(parallel=ParallelConfig(workers=4)))
+        ray_room.check_room(made.job_of(parallel=ParallelConfig(workers=4)), 0)
     elastic = ParallelConfig(workers=(1, 4))
     with pytest.raises(UsageError, match="or name those that decode by feed"):
-        ray_train._check_room(made.job_of(parallel=elastic))
-    ray_train._check_room(made.job_of(parallel=elastic, feed=FeedConfig(decode_subcluster="decode")))
+        ray_room.check_room(made.job_of(parallel=elastic), 0)
+    ray_room.check_room(made.job_of(parallel=elastic, feed=FeedConfig(decode_subcluster="decode")), 0)
+    ray_room.check_room(made.job_of(parallel=ParallelConfig(workers=4)), 1)  # nodes with GPUs come, with their cores
+
+
+GPUS_COME = {"cineray-train": "gpu", "pool": "head"}
+
+
+@pytest.mark.parametrize(
+    ("parallel", "gpus", "labels", "expected"),
+    [
+        ({}, 0, {}, 0),
+        ({}, 1, {}, 1),
+        ({"workers": 4}, 3, {}, 0),
+        ({}, 0, GPUS_COME, 1),
+        ({"workers": 4}, 3, GPUS_COME, 1),
+        ({"workers": (2, 8)}, 3, {}, 1),
+        ({"gpus_per_worker": 0}, 8, GPUS_COME, 0),
+        ({"gpus_per_worker": 1}, 0, {}, 1),
+    ],
+)
+def test_a_run_is_on_gpus_where_there_are_enough_or_the_head_says_that_they_come(
+    monkeypatch: pytest.MonkeyPatch, parallel: dict[str, Any], gpus: float, labels: dict[str, str], expected: int
+) -> None:
+    gone = {"Alive": False, "Labels": GPUS_COME}
+    monkeypatch.setattr(ray, "nodes", lambda: [gone, {"Alive": True, "Labels": labels}, {"Alive": True}])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": gpus})
+    assert ray_room.gpus_on_ray(ParallelConfig(**parallel)) == expected
+
+
+def test_that_a_cluster_trains_on_cores_is_said_unless_the_job_says_it(
+    made: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0})
+    monkeypatch.setattr(logging.getLogger("cineray"), "propagate", True)  # a command run before sends it elsewhere
+    job = made.job_of(parallel=ParallelConfig())
+    ray_room.tell_of_cores(job, 1, is_cluster=True)
+    ray_room.tell_of_cores(job, 0, is_cluster=False)
+    ray_room.tell_of_cores(made.job_of(parallel=ParallelConfig(gpus_per_worker=0)), 0, is_cluster=True)
+    assert caplog.messages == []
+    ray_room.tell_of_cores(job, 0, is_cluster=True)
+    (said,) = caplog.messages
+    assert said.startswith("trains on cores: the cluster has 0 GPUs for 1 workers now, and no node with the label cin")
+    assert "To wait for GPUs: parallel.gpus_per_worker=1" in said
 
 
 def test_a_run_that_a_worker_cannot_see_is_said_to_be_on_one_machine_only(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ taken, a stretch around each is encoded in every way, and the same clips are dec
     raw       K . . . . . . [ stretch around a visit ] . . . . . . .   the plan's frames, the plan's crops
     encoded               0 K . . . K . . . K . . . K .                the same frames, the crops scaled
 
-Costs are CPU seconds of this machine; sizes are of the stretches; PSNR is between the same frames in RGB, as a batch
-would have them. The cheapest to decode is advised among those that are good enough; of those within a tenth of it, the
-smallest.
+First every codec and group length at the short side that the clips need, then shorter and longer sides with the best of
+those. Costs are CPU seconds of this machine; sizes are of the stretches; PSNR is between the same frames in RGB, at the
+size that the clips need, so that a side too short costs decibels. The cheapest to decode is advised among those that
+are good enough; of those within a tenth of it, the smallest. Sound is kept or dropped as asked: decoding reads none.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ from cineray.records import Clip, ClipSpec, Crop, IndexedVideo, Place, Reject, V
 Located = Callable[[int, int], tuple[IndexedVideo, Place]]
 """(dataset, clip number) -> the video of a clip, and where its bytes lie."""
 GOPS = (8, 16, 32, 64)
+SIDES = (Fraction(3, 4), Fraction(3, 2))
+"""Other short sides, as parts of the one that is needed."""
 LEAST_PSNR_DB = 35.0
 _STRETCH_FRAMES = 240
 _ALONE = DecodeOptions(keep_open=0)
@@ -53,10 +56,13 @@ class Measured:
     encoding: EncodingConfig | None
     """None: as they are."""
     bytes_per_second: float
+    """Of pictures."""
+    sound_bytes_per_second: float
+    """Of raw videos all that is no picture, their containers' tables too; 0 where it is dropped or there is none."""
     decode_seconds_per_clip: float
     psnr_db: float | None
-    """Of frames of the clips, uncut, as large as they are kept, against those of the raw videos resized by a batch: the
-    mean; None for the raw videos themselves."""
+    """Of frames of the clips, uncut, at the size that is needed, against those of the raw videos resized by a batch:
+    the mean; None for the raw videos themselves."""
     worst_psnr_db: float | None
     vmaf: float | None
     """Where the `ffmpeg` program has libvmaf."""
@@ -123,6 +129,7 @@ def advise(
     base: EncodingConfig | None = None,
     gops: Sequence[int] = GOPS,
     codecs: Sequence[str] = ("h264",),
+    sides: Sequence[Fraction] = SIDES,
     visits: int = 6,
     least_psnr_db: float = LEAST_PSNR_DB,
     on_candidate: Callable[[Measured], None] = lambda _: None,
@@ -131,14 +138,20 @@ def advise(
     sample = list(_sample(plan, located, visits))
     if not sample:
         raise UsageError("the plan's first epoch has no visit, so there is nothing to measure; see `cineray plan`")
-    raw = _measure_raw(sample)
-    common, short_side = base or EncodingConfig(), needed_short_side((visit.video, visit.clips) for visit in sample)
-    measured = []
-    for codec, gop in product(codecs, gops):
-        told = {"codec": codec, "gop": gop, "short_side": short_side, "audio": "drop", "rate": None}
-        one = _measure(sample, common.model_copy(update=told))
-        measured.append(replace(one, encoding=common.model_copy(update=told | {"audio": common.audio})))
+    needed = needed_short_side((visit.video, visit.clips) for visit in sample)
+    common = (base or EncodingConfig()).model_copy(update={"short_side": needed, "rate": None})
+    raw, measured = _measure_raw(sample), list[Measured]()
+
+    def measure(**told: str | int) -> None:
+        measured.append(_measure(sample, common.model_copy(update=told), needed))
         on_candidate(measured[-1])
+
+    for codec, gop in product(codecs, gops):
+        measure(codec=codec, gop=gop)
+    best = choose(measured, least_psnr_db).encoding
+    assert best is not None
+    for side in _other_sides(sample, needed, sides):
+        measure(codec=best.codec, gop=best.gop, short_side=side)
     return Advice(
         raw=raw,
         candidates=tuple(measured),
@@ -147,8 +160,15 @@ def advise(
         clips_per_visit=plan.recipe.clips_per_visit,
         frames_per_clip=max(len(clip.frame_numbers) for visit in sample for clip in visit.clips),
         frames_spanned=float(np.mean([_span(clip) for visit in sample for clip in visit.clips])),
-        needed_short_side=short_side,
+        needed_short_side=needed,
     )
+
+
+def _other_sides(sample: Sequence[_Visit], needed: int, sides: Sequence[Fraction]) -> list[int]:
+    """Even, and no longer than what the videos have: nothing is enlarged."""
+    longest = max(min(encoded_size(visit.video, 0)) for visit in sample)
+    made = {min(2 * round(needed * side / 2), longest) for side in sides}
+    return sorted(made - {needed, 0})
 
 
 def choose(measured: Sequence[Measured], least_psnr_db: float) -> Measured:
@@ -207,10 +227,15 @@ def _visit(video: IndexedVideo, place: Place, clips: Sequence[ClipSpec]) -> _Vis
 
 def _measure_raw(sample: Sequence[_Visit]) -> Measured:
     taken = [_decoded(visit.video, visit.place, visit.clips) for visit in sample]
-    sizes = [int(visit.video.frames.size_bytes[visit.first : visit.last + 1].sum()) for visit in sample]
+    seconds, pictures, rest = sum(visit.seconds for visit in sample), 0, 0.0
+    for visit in sample:
+        each = visit.video.frames.size_bytes
+        pictures += int(each[visit.first : visit.last + 1].sum())
+        rest += (visit.video.size_bytes - int(each.sum())) * visit.seconds / float(visit.video.duration_seconds)
     return Measured(
         encoding=None,
-        bytes_per_second=sum(sizes) / sum(visit.seconds for visit in sample),
+        bytes_per_second=pictures / seconds,
+        sound_bytes_per_second=max(0.0, rest / seconds),
         decode_seconds_per_clip=sum(cost for _, cost in taken) / sum(len(visit.clips) for visit in sample),
         psnr_db=None,
         worst_psnr_db=None,
@@ -219,13 +244,14 @@ def _measure_raw(sample: Sequence[_Visit]) -> Measured:
     )
 
 
-def _measure(sample: Sequence[_Visit], encoding: EncodingConfig) -> Measured:
-    found = [_encoded(visit, encoding) for visit in sample]
+def _measure(sample: Sequence[_Visit], encoding: EncodingConfig, needed: int) -> Measured:
+    found = [_encoded(visit, encoding, encoded_size(visit.video, needed)) for visit in sample]
     seconds, clips = sum(visit.seconds for visit in sample), sum(len(visit.clips) for visit in sample)
     vmafs = [one.vmaf for one in found if one.vmaf is not None]
     return Measured(
         encoding=encoding,
-        bytes_per_second=sum(one.size_bytes for one in found) / seconds,
+        bytes_per_second=sum(one.picture_bytes for one in found) / seconds,
+        sound_bytes_per_second=sum(one.sound_bytes for one in found) / seconds,
         decode_seconds_per_clip=sum(one.decode_seconds for one in found) / clips,
         psnr_db=float(np.mean([db for one in found for db in one.psnr_db])),
         worst_psnr_db=min(db for one in found for db in one.psnr_db),
@@ -236,15 +262,16 @@ def _measure(sample: Sequence[_Visit], encoding: EncodingConfig) -> Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Encoded:
-    size_bytes: int
+    picture_bytes: int
+    sound_bytes: int
     encode_seconds: float
     decode_seconds: float
     psnr_db: list[float]
     vmaf: float | None
 
 
-def _encoded(visit: _Visit, encoding: EncodingConfig) -> _Encoded:
-    """One stretch encoded, and its clips decoded from both."""
+def _encoded(visit: _Visit, encoding: EncodingConfig, size: tuple[int, int]) -> _Encoded:
+    """One stretch encoded, and its clips decoded from both; pictures are compared at `size`."""
     with tempfile.TemporaryDirectory(prefix="cineray-advise-") as folder:
         path = os.path.join(folder, "stretch.mp4")
         began = time.process_time()
@@ -258,13 +285,14 @@ def _encoded(visit: _Visit, encoding: EncodingConfig) -> _Encoded:
             )
         clips = [_moved_clip(clip, visit, video) for clip in visit.clips]
         _, cost = _decoded(video, place, clips)
-        size = (video.width, video.height)
-        (after,), _ = _decoded(video, place, [_whole(clips[0], size, size)], times=1)
+        (after,), _ = _decoded(video, place, [_whole(clips[0], (video.width, video.height), size)], times=1)
         whole = _whole(visit.clips[0], upright_size(visit.video), size)
         (before,), _ = _decoded(visit.video, visit.place, [whole], times=1)
         pictures = zip(after.frames_THWC, before.frames_THWC, strict=True)
+        picture_bytes = int(video.frames.size_bytes.sum())
         return _Encoded(
-            size_bytes=int(video.frames.size_bytes.sum()),
+            picture_bytes=picture_bytes,
+            sound_bytes=os.path.getsize(path) - picture_bytes if video.audio else 0,
             encode_seconds=encode_seconds,
             decode_seconds=cost,
             psnr_db=[psnr_db(new_HWC, old_HWC) for new_HWC, old_HWC in pictures],

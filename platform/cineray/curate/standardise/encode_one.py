@@ -65,6 +65,8 @@ def _proven(
         "height": made.height,
         "time_base": times.time_base,
         "rotation_degrees": 0,
+        "color_primaries": video.color_primaries,
+        "color_transfer": video.color_transfer,
         "frames": len(times.pts_T),
         "end": times.end_pts,
     }

@@ -16,6 +16,7 @@ from itertools import islice
 
 from cineray.curate.standardise.config import StandardiseConfig
 from cineray.curate.standardise.staging import Staging
+from cineray.curate.standardise.tar_file import MOST_BYTES
 from cineray.curate.standardise.wire import request_of
 from cineray.curate.videos import Listed, Video, other_places, take_videos
 from cineray.index import IndexPool, Limits
@@ -87,6 +88,8 @@ class Encoder:
 
     def _one(self, video: Video) -> Progress:
         source_id, before = video.listed.video_id, video.video.size_bytes
+        if self.staging.is_finished(source_id):
+            return Progress()  # by another run with these settings, since this one looked
         with tempfile.TemporaryDirectory(prefix="cineray-encode-") as folder:
             path = os.path.join(folder, "encoded.mp4")
             answer = self._ask(video, video.file, path)
@@ -96,6 +99,8 @@ class Encoder:
                     break
             if not isinstance(answer, Reject) and answer[0]["worst_psnr_db"] < self.config.least_psnr_db:
                 answer = _too_lossy(source_id, answer[0]["worst_psnr_db"], self.config.least_psnr_db)
+            if not isinstance(answer, Reject) and os.path.getsize(path) > MOST_BYTES:
+                answer = _too_large(source_id, os.path.getsize(path))
             if isinstance(answer, Reject):
                 self.staging.put_reject(source_id, answer)
                 return Progress(rejected=1, bytes_before=before)
@@ -109,6 +114,13 @@ class Encoder:
 
 def _is_elsewhere(answer: Message | Reject) -> bool:
     return isinstance(answer, Reject) and answer.reason in _ELSEWHERE
+
+
+def _too_large(source_id: str, size_bytes: int) -> Reject:
+    detail = (
+        f"encoded it has {size_bytes:,} bytes and a tar's member at most {MOST_BYTES:,}; raise encoding.crf, or cut it"
+    )
+    return Reject(name=source_id, stage="standardise", reason="too_large", detail=detail)
 
 
 def _too_lossy(source_id: str, db: float, least: float) -> Reject:

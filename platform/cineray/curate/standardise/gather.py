@@ -169,4 +169,11 @@ def alike(sidecars: Sequence[Mapping[str, bytes]]) -> list[tuple[tuple[str, byte
 def _ready(taken: _Taken, lies: Lies) -> Ready:
     made = taken.staged.made
     assert made is not None
-    return Ready(video=made.video, lies=lies, moved=taken.moved, psnr_db=made.psnr_db)
+    return Ready(
+        video=made.video,
+        lies=lies,
+        moved=taken.moved,
+        bytes_before=taken.bytes_before,
+        psnr_db=made.psnr_db,
+        worst_psnr_db=made.worst_psnr_db,
+    )

@@ -3,7 +3,7 @@
     media      the new video, where it lies in its shard, with the captions, label and columns of its source
     places     the same
     clips      the same spans on the new clock, with their split, group, label and weight
-    layers/*   moved (`moved_layers.py`); and `source_times`: the way back, exactly
+    layers/*   moved (`moved_layers.py`); and `source_times`: the way back, exactly; `encoding`: what it cost
     a reject   its media row says why, its clips leave, `layers/curation` says what they were
 
 It is a function of the finished work and the head alone, so losing a race for the next version costs one more call.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cineray.curate.standardise.moved_layers import moved_rows
@@ -35,7 +35,8 @@ from cineray.lake import (
 from cineray.records import IndexedVideo, Reject, VideoFile
 
 AUTHOR = "standardise"
-SOURCE_TIMES = "layers/source_times"
+SOURCE_TIMES, ENCODING = "layers/source_times", "layers/encoding"
+"""Each has one row per standardised video; one that is standardised again has that of the last time."""
 CURATION = "layers/curation"
 Row = dict[str, Any]
 
@@ -47,7 +48,16 @@ class Ready:
     video: IndexedVideo
     lies: Lies
     moved: Moved
+    bytes_before: int
     psnr_db: float
+    """Of brightness, what the encoder lost: the mean of some frames."""
+    worst_psnr_db: float
+
+    def encoding(self, source_id: str) -> str:
+        """The row of `layers/encoding`: plain figures as JSON."""
+        told = {"source_video_id": source_id, "bytes_before": self.bytes_before, "bytes_after": self.video.size_bytes}
+        told_db = {"psnr_db": round(self.psnr_db, 3), "worst_psnr_db": round(self.worst_psnr_db, 3)}
+        return json.dumps(told | told_db, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +90,7 @@ class NextVersion:
                 self.old_clips.append(row)
                 if row["video_id"] in self.moved:
                     self.clip_ids[row["clip_id"]] = (row["video_id"], self._moved_clip(row)["clip_id"])
-        layers = {f"layers/{name}" for name in self.head.layers()} | {SOURCE_TIMES}
+        layers = {f"layers/{name}" for name in self.head.layers()} | {SOURCE_TIMES, ENCODING}
         layers |= {CURATION} if self.outcome.rejects else set()
         add = {"media": self._media(), "places": self._places(), "clips": self._clips()}
         add |= {table: self._layer(table) for table in sorted(layers)}
@@ -106,7 +116,7 @@ class NextVersion:
         ready = self.outcome.ready[row["video_id"]]
         columns = json.loads(row["columns"]) if row["columns"] else {}
         return media_row(
-            ready.video,
+            replace(ready.video, version_tag=ready.lies.version_tag),  # it was indexed as a file of its own
             place=ready.lies.place,
             label=_text(row["label"]),
             captions=[unpack_text(text) for text in row["captions"] or ()],
@@ -156,11 +166,11 @@ class NextVersion:
 
     def _layer(self, table: str) -> Iterator[Row]:
         rows = self._rows(table)
-        if table == SOURCE_TIMES:
-            # A video that is standardised a second time has its new way back, to what it was made of this time.
+        if table in (SOURCE_TIMES, ENCODING):
             yield from (row for row in rows if row["video_id"] not in self.moved)
-            for ready in self.outcome.ready.values():
-                yield layer_row(value=ready.moved.source_times, author=AUTHOR, video_id=ready.video.video_id)
+            for source_id, ready in self.outcome.ready.items():
+                value = ready.moved.source_times if table == SOURCE_TIMES else ready.encoding(source_id)
+                yield layer_row(value=value, author=AUTHOR, video_id=ready.video.video_id)
             return
         yield from moved_rows(table, rows, self.moved, self.clip_ids)
         if table == CURATION:

@@ -3,8 +3,9 @@
     survey -> leave out what is finished -> encode (in this process, or on Ray) -> staging -> shards -> commit -> clear
 
 Killed at any moment it leaves the last version whole, and run again it goes on: encoded videos are in the staging,
-finished shards are known by their names. A video that fails is a row with a reason. What the settings have been applied
-to already stays as it is, so standardising twice makes no version; and so does a video without a clip.
+finished shards are known by their names. Two at once share the work, and one version comes of it. A video that fails is
+a row with a reason. What the settings have been applied to already stays as it is, so standardising twice makes no
+version; and so does a video without a clip.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from cineray.curate.standardise.config import StandardiseConfig
 from cineray.curate.standardise.encoder import Encoder, Progress
 from cineray.curate.standardise.gather import SAME_PICTURES, Gathered, gathered
 from cineray.curate.standardise.next_version import SOURCE_TIMES, NextVersion
-from cineray.curate.standardise.staging import Staging
+from cineray.curate.standardise.staging import TRIES, Staging
 from cineray.curate.standardise.times import SourceTimes
 from cineray.curate.videos import Listed, survey
-from cineray.errors import Interrupted, TooManyRejects
+from cineray.errors import Interrupted, LakeError, PlaceMissing, TooManyRejects
 from cineray.lake import Changes, Lake, Version
+from cineray.lake.leases import live
 
 OnProgress = Callable[[Progress, int], None]
 """Called with what was done so far, and how many videos there are."""
@@ -80,16 +82,36 @@ def standardise(
     began = time.monotonic()
     lake = Lake.open(config.lake)
     with lake.writing() as held:
-        run = _Run(config, lake, on_progress)
         try:
-            run.encode(engine, workers, address)
+            run, found = _finished_work(lambda: _Run(config, lake, on_progress), engine, workers, address)
         except KeyboardInterrupt:
             raise Interrupted("stopped; encoded videos are kept, run the same command to go on") from None
-        found = gathered(lake, run.base, run.staging, run.todo, config)
         told = {"author": author, "command": command or shlex.join(sys.argv), "message": message}
         version = run.commit(found, held.check, told)
-        run.staging.clear()
-    return run.report(version, found, time.monotonic() - began)
+        ready = set(run.ids(version, "media", "state = 'ready'"))
+        run.staging.clear(keep=ready)  # raw ones that came meanwhile, which another run may be at
+    landed = sum(one.video.video_id in ready for one in found.outcome.ready.values())
+    if found.outcome.ready and not landed:
+        raise LakeError(
+            f"version {version.number} of {lake.uri} was made of these videos meanwhile, with other settings, and nothing of "
+            f"this run is in it. To encode them anew, standardise version {version.number}; `cineray lake gc` finds the "
+            "shards that nothing names"
+        )
+    return run.report(version, found, landed, time.monotonic() - began)
+
+
+def _finished_work(begin: Callable[[], _Run], engine: str, workers: int, address: str) -> tuple[_Run, Gathered]:
+    """Everything encoded and in shards. Another run with the same settings shares the staging, and may have made its
+    version meanwhile and cleared it: then what is left to do is looked for anew."""
+    while True:
+        run = begin()
+        run.encode(engine, workers, address)
+        try:
+            return run, gathered(run.lake, run.base, run.staging, run.todo, run.config)
+        except PlaceMissing:
+            run.staging.drop_halves()
+            if {one.video_id for one in run.todo} <= run.staging.finished():
+                raise  # all of it is there: something else is missing
 
 
 def check_limit(report: StandardiseReport) -> None:
@@ -103,24 +125,34 @@ class _Run:
 
     def __init__(self, config: StandardiseConfig, lake: Lake, on_progress: OnProgress) -> None:
         self.config, self.lake, self.on_progress = config, lake, on_progress
-        self.base = lake.resolve(config.version)
+        self.base, self.head = lake.resolve(config.version), lake.resolve("latest")
         self.staging = Staging(lake.uri, config.work_key())
         self.staging.forget_machine_rejects()
         listed, wanted = survey(lake, self.base, None), self._with_clips()
         drawn = [one for one in listed if one.video_id in wanted]
-        had = self._standardised_already()
+        had = self._standardised_already() | self._gone()
         self.todo: list[Listed] = [one for one in drawn if one.video_id not in had]
         self.unchanged, self.without_clips = len(drawn) - len(self.todo), len(listed) - len(drawn)
         finished = self.staging.finished()
         self.left = [one for one in self.todo if one.video_id not in finished]
+        if sum(lease.version is None for lease in live(lake.uri)) > 1:
+            self.left.reverse()  # another writer, maybe with these settings, began at the front: meet in the middle
 
     def _with_clips(self) -> set[str]:
         """A video of which curation left no clip is not worth encoding: it stays as it is, and where it is."""
-        found: set[str] = set()
-        if "clips" in self.base.tables:
-            for batch in self.lake.scan(self.base, "clips", ["video_id"]):
-                found.update(batch["video_id"].to_pylist())
-        return found
+        return set(self.ids(self.base, "clips"))
+
+    def _gone(self) -> set[str]:
+        """What the head has no more: standardised since, or removed. The next version would know nothing of it."""
+        if self.base.number == self.head.number:
+            return set()
+        return set(self.ids(self.base, "media")).difference(self.ids(self.head, "media"))
+
+    def ids(self, version: Version, table: str, where: str | None = None) -> Iterator[str]:
+        """The videos of which a version's table has a row."""
+        if table in version.tables:
+            for batch in self.lake.scan(version, table, ["video_id"], where):
+                yield from batch["video_id"].to_pylist()
 
     def _standardised_already(self) -> set[str]:
         wanted, had = self.config.encoding.digest(), set()
@@ -145,7 +177,7 @@ class _Run:
         if engine == "ray":
             from cineray.curate.standardise.ray_standardise import encode_on_ray
 
-            tries = storage.join_uri(self.staging.folder, "tries", uuid.uuid4().hex[:12])
+            tries = storage.join_uri(self.staging.folder, TRIES, uuid.uuid4().hex[:12])
             yield from encode_on_ray(
                 self.config, self.base, self.left, tries_uri=tries, workers=workers, address=address
             )
@@ -163,9 +195,10 @@ class _Run:
             return NextVersion(self.lake, head, found.outcome).changes()
 
         source = f"{self.lake.uri} version {self.base.number}"
-        return self.lake.commit(prepare, source=source, processing=self.config.model_dump(mode="json"), **told)
+        processing = {"kind": "standardise", **self.config.model_dump(mode="json")}
+        return self.lake.commit(prepare, source=source, processing=processing, **told)
 
-    def report(self, version: Version, found: Gathered, seconds: float) -> StandardiseReport:
+    def report(self, version: Version, found: Gathered, landed: int, seconds: float) -> StandardiseReport:
         """What all this came to."""
         ready, rejects = found.outcome.ready, found.outcome.rejects
         reasons = Counter(reject.reason for reject in rejects.values())
@@ -180,7 +213,7 @@ class _Run:
             )
         return StandardiseReport(
             version=version,
-            videos=len(ready),
+            videos=landed,
             unchanged=self.unchanged,
             without_clips=self.without_clips,
             resumed=len(self.todo) - len(self.left),

@@ -4,23 +4,30 @@
     staging/standardise-<settings>/<source id>.json           what they are, or why there are none: the finished mark
 
 A killed run leaves whole pairs and at most some bytes without a mark. The folder is named by the settings alone, so the
-next run with the same settings, of any engine, goes on from there; it is cleared when a version holds the result.
+next run with the same settings, of any engine, goes on from there, and two at once share it; what a version holds is
+cleared.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import re
+from collections.abc import Set
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from cineray import storage
 from cineray.curate.standardise.encode_one import Standardised
 from cineray.curate.standardise.wire import standardised_from
+from cineray.errors import PlaceMissing
 from cineray.index.wire import Message
 from cineray.records import Reject
 
 MACHINE_REASONS = frozenset({"timed_out", "out_of_memory", "decoder_crashed", "unreadable"})
 """Rejects that may be the machine's fault and not the video's: the next run tries again."""
+TRIES = "tries"
+"""Where Ray's tasks count how often they began."""
 _LIMIT_BYTES = 1 << 28
 
 
@@ -80,10 +87,32 @@ class Staging:
     def forget_machine_rejects(self) -> None:
         """Let what a machine may have brought about be tried again."""
         for source_id in sorted(self.finished()):
-            reject = self.take(source_id).reject
-            if reject is not None and reject.reason in MACHINE_REASONS:
+            with suppress(PlaceMissing):  # another run has just made its version, and cleared this
+                reject = self.take(source_id).reject
+                if reject is not None and reject.reason in MACHINE_REASONS:
+                    storage.delete_object(storage.join_uri(self.folder, f"{source_id}.json"))
+
+    def drop_halves(self) -> None:
+        """Let go of marks whose bytes are gone, because another run cleared between the two."""
+        names = {info.uri.rsplit("/", 1)[-1] for info in storage.list_objects(self.folder)}
+        for source_id in sorted(self.finished()):
+            staged = self.take(source_id)
+            if staged.made is not None and staged.uri.rsplit("/", 1)[-1] not in names:
                 storage.delete_object(storage.join_uri(self.folder, f"{source_id}.json"))
 
-    def clear(self) -> None:
-        """Drop everything: a version has it."""
-        storage.delete_object(self.folder, recursive=True)
+    def clear(self, keep: Set[str]) -> None:
+        """Drop all work but that on the sources `keep`, which another run may be at, or come back to."""
+        lies = {
+            info.uri: _owner(info.uri.removeprefix(f"{self.folder}/")) for info in storage.list_objects(self.folder)
+        }
+        if keep.isdisjoint(lies.values()):
+            storage.delete_object(self.folder, recursive=True)
+            return
+        for uri, owner in lies.items():
+            if owner not in keep and owner != TRIES:
+                storage.delete_object(uri)
+
+
+def _owner(path: str) -> str:
+    """The source's id of `<id>.json` and `<id>-<hash>.mp4`; `tries` of what Ray's tasks leave there."""
+    return re.split("[-./]", path, maxsplit=1)[0]

@@ -18,6 +18,8 @@ from blake3 import blake3
 
 from cineray.errors import CinerayError
 
+MOST_BYTES = (8 << 30) - 1
+"""What plain headers can say of a member: eleven octal digits."""
 _BLOCK = tarfile.BLOCKSIZE
 _END = bytes(2 * _BLOCK)
 

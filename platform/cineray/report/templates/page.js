@@ -1,5 +1,6 @@
-// Three things that a file cannot do without scripts: plots are drawn when they come into sight, clips play while they
-// are in sight, and the page can be turned light or dark. Nothing is ever loaded; what goes wrong is said in its place.
+// Four things that a file cannot do without scripts: plots are drawn when they come into sight, clips play while they
+// are in sight, long tables can be searched, and the page can be turned light or dark. Nothing is ever loaded; what
+// goes wrong is said in its place.
 "use strict";
 (() => {
   const root = document.documentElement;
@@ -114,6 +115,18 @@
     });
   });
   document.querySelectorAll("img").forEach((img) => (img.complete ? small(img) : img.addEventListener("load", () => small(img))));
+
+  // ---- tables that can be searched ----
+  document.querySelectorAll(".search").forEach((bar) => {
+    const rows = [...bar.nextElementSibling.querySelectorAll("tbody tr")].map((row) => [row, row.innerText.toLowerCase()]);
+    const field = bar.querySelector("input"), told = bar.querySelector("output");
+    bar.hidden = false;
+    field.addEventListener("input", () => {
+      const wanted = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const found = rows.filter(([row, text]) => !(row.hidden = !wanted.every((word) => text.includes(word))));
+      told.textContent = wanted.length ? `${found.length} of ${rows.length} rows` : "";
+    });
+  });
 
   // ---- the contents and the look ----
   const links = new Map([...document.querySelectorAll(".contents a")].map((a) => [a.hash.slice(1), a]));

@@ -21,9 +21,10 @@ from cineray.records import Crop
 
 @pytest.fixture
 def advice(tmp_path: Path, media_dir: Path, ffmpeg: Callable[..., None]) -> Callable[..., Advice]:
-    """`advice(gops=(8, 64))`: of clips of 8 frames, 64 px, from two stretches of one film with one key frame each."""
+    """`advice(gops=(8, 64))`: of clips of 8 frames, 64 px, from two stretches of one film with one key frame each and,
+    if asked, a tone."""
 
-    def measure(*, clips_per_visit: int = 1, **told: object) -> Advice:
+    def measure(*, clips_per_visit: int = 1, sound: bool = False, **told: object) -> Advice:
         for number in range(2):
             words = [
                 "-ss",
@@ -37,7 +38,9 @@ def advice(tmp_path: Path, media_dir: Path, ffmpeg: Callable[..., None]) -> Call
             ]
             out = tmp_path / "videos" / f"{number}.mp4"
             out.parent.mkdir(exist_ok=True)
-            ffmpeg(*words, "-c:v", "libx264", "-g", 250, "-sc_threshold", 0, "-threads", 1, "-an", out)
+            tone = ["-f", "lavfi", "-i", "sine=frequency=440:duration=3.2", "-map", "0:v", "-map", "1:a", "-c:a", "aac"]
+            words = [*words[:4], *tone[:4], *words[4:], *tone[4:]] if sound else [*words, "-an"]
+            ffmpeg(*words, "-c:v", "libx264", "-g", 250, "-sc_threshold", 0, "-threads", 1, out)
         lake = str(tmp_path / "lake")
         ingest(IngestConfig(source=str(tmp_path / "videos"), lake=lake), EngineConfig(engine="local", workers=1))
         recipe = Recipe(
@@ -53,24 +56,45 @@ def advice(tmp_path: Path, media_dir: Path, ffmpeg: Callable[..., None]) -> Call
     return measure
 
 
-def test_candidates_are_measured_on_the_plans_own_clips(advice: Callable[..., Advice]) -> None:
+def test_candidates_are_measured_on_the_plans_own_clips_and_the_best_at_other_sides(
+    advice: Callable[..., Advice],
+) -> None:
     found = advice(gops=(8, 64))
     assert (found.sampled_visits, found.frames_per_clip, found.frames_spanned) == (2, 8, 15)
     assert found.needed_short_side == 64
-    short, long = found.candidates
-    assert [one.encoding.gop for one in (short, long) if one.encoding] == [8, 64]
+    encodings = [one.encoding for one in found.candidates if one.encoding]
+    assert [(one.gop, one.short_side) for one in encodings[:2]] == [(8, 64), (64, 64)]
+    assert [one.short_side for one in encodings[2:]] == [48, 96]
+    short, long, less, more = found.candidates
     assert short.decode_seconds_per_clip < found.raw.decode_seconds_per_clip / 2
     assert short.bytes_per_second > long.bytes_per_second
-    assert all(one.psnr_db is not None and one.psnr_db > 30 for one in found.candidates)
+    of_that_length = short if encodings[2].gop == 8 else long
+    assert less.bytes_per_second < of_that_length.bytes_per_second < more.bytes_per_second
+    assert less.psnr_db is not None
+    assert of_that_length.psnr_db is not None
+    assert less.psnr_db < of_that_length.psnr_db - 3, "48 lines made 64 show less than 64 lines do"
+    assert of_that_length.psnr_db > 30
     assert found.best in found.candidates
     assert found.decode_speed_up > 2
-    assert found.to_dict()["best"]["encoding"]["short_side"] == 64
+    best = found.to_dict()["best"]["encoding"]
+    assert (best["short_side"], best["audio"]) == (found.best.encoding.short_side, "keep")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("audio", ["keep", "drop"])
+def test_sound_is_kept_or_dropped_as_asked_and_what_it_costs_is_told(advice: Callable[..., Advice], audio: str) -> None:
+    found = advice(gops=(16,), sides=(), sound=True, base=EncodingConfig(audio=audio))  # type: ignore[arg-type]
+    (one,) = found.candidates
+    assert found.raw.sound_bytes_per_second > 2000
+    assert (one.sound_bytes_per_second > 2000) is (audio == "keep")
+    assert one.encoding is not None
+    assert one.encoding.audio == audio
 
 
 def measured(gop: int, cost: float, size: float, db: float) -> Measured:
     return Measured(
         encoding=EncodingConfig(gop=gop),
         bytes_per_second=size,
+        sound_bytes_per_second=0.0,
         decode_seconds_per_clip=cost,
         psnr_db=db,
         worst_psnr_db=db,
@@ -129,7 +153,7 @@ def test_vmaf_is_told_where_the_program_has_it_and_is_none_elsewhere(
         (tmp_path / "bin" / "ffmpeg").symlink_to(program)
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     vmaf.has_vmaf.cache_clear()
-    (found,) = advice(gops=(16,)).candidates
+    (found,) = advice(gops=(16,), sides=()).candidates
     if vmaf.has_vmaf():
         assert found.vmaf is not None
         assert 60 < found.vmaf <= 100

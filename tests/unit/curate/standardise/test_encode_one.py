@@ -98,6 +98,22 @@ def test_other_pictures_than_went_in_show_as_few_decibels(
     assert made.worst_psnr_db < 10
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_what_the_numbers_mean_as_colours_stays_said(tmp_path: Path, ffmpeg: Callable[..., None], codec: str) -> None:
+    """HDR10: cut to eight bits, but still told to be PQ in BT.2020."""
+    tags = "colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
+    words = ["-f", "lavfi", "-i", "testsrc2=size=128x96:rate=10:duration=1", "-c:v", "libx265", "-pix_fmt"]
+    ffmpeg(*words, "yuv420p10le", "-x265-params", f"log-level=none:{tags}", tmp_path / "raw.mp4")
+    place = Place(uri=str(tmp_path / "raw.mp4"))
+    video = index_video(VideoFile(name="raw", place=place))
+    assert isinstance(video, IndexedVideo)
+    out, encoding = str(tmp_path / "out.mp4"), Encoding(codec=codec)
+    made = encode_one(video, place, out, encoding, times_of(video, None), policy=AccessPolicy())
+    assert isinstance(made, Standardised), made
+    got = (made.video.color_primaries, made.video.color_transfer, made.video.color_space, made.video.bit_depth)
+    assert got == ("bt2020", "smpte2084", "bt2020nc", 8)
+
+
 def test_decibels_of_a_known_error() -> None:
     black, grey = np.zeros((4, 4), np.uint8), np.full((4, 4), 51, np.uint8)
     assert psnr_db(black, grey) == pytest.approx(13.979, abs=0.001)

@@ -42,6 +42,19 @@ def test_the_machines_rejects_are_tried_again_and_the_videos_own_are_not(tmp_pat
     assert staging.finished() == {"c"}
 
 
+def test_clearing_leaves_the_work_of_another_run_on_other_videos(tmp_path: Path) -> None:
+    staging = Staging(str(tmp_path), "key")
+    for source_id in ("aa", "ab", "ac"):
+        staging.put_reject(source_id, reject("corrupt"))
+    (tmp_path / "staging" / "key" / "aa-0123.mp4").write_bytes(b"bytes")
+    staging.clear(keep={"ac", "of another lake"})
+    assert [path.name for path in (tmp_path / "staging" / "key").iterdir()] == ["ac.json"]
+    (tmp_path / "staging" / "key" / "tries").mkdir()
+    (tmp_path / "staging" / "key" / "tries" / "chunk-000000.try-0").write_bytes(b"")
+    staging.clear(keep=set())
+    assert not (tmp_path / "staging" / "key").exists()
+
+
 def test_a_run_leaves_no_staging(run: Run, tmp_path: Path) -> None:
     run()
     assert list((tmp_path / "lake" / "staging").glob("standardise-*")) == []

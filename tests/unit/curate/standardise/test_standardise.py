@@ -13,8 +13,9 @@ import pytest
 
 from cineray.curate.standardise import SourceTimes, StandardiseReport
 from cineray.curate.standardise.run import check_limit
+from cineray.curate.standardise.staging import Staging
 from cineray.decode import DecodeOptions, decode_visit
-from cineray.errors import TooManyRejects
+from cineray.errors import LakeError, TooManyRejects
 from cineray.ingest import EngineConfig, IngestConfig, annotate, ingest
 from cineray.lake import Changes, Lake, batches_of, layer_row, place_from_row, video_from_row
 from cineray.records import Clip, ClipSpec, Crop
@@ -46,7 +47,7 @@ def stamps(row: Row) -> list[int]:
         time_base=video.time_base, frame_is_real=(True,) * video.num_frames,
     )  # fmt: skip
     place = place_from_row(row)
-    (clip,) = decode_visit(video_from_row(row | {"version_tag": ""}), place, [spec], options=DecodeOptions(keep_open=0))
+    (clip,) = decode_visit(video, place, [spec], options=DecodeOptions(keep_open=0))
     assert isinstance(clip, Clip), clip
     return [read_stamp(picture) for picture in clip.frames_THWC]
 
@@ -64,6 +65,25 @@ def test_every_frame_is_in_the_shards_and_its_time_in_the_source_is_known(lake: 
         assert back.pts_T.tolist() == source.frames.pts.tolist()
         assert stamps(row) == list(range(source.num_frames))
     assert lake.verify("latest", media="hash").ok
+
+
+def test_what_it_cost_and_what_was_lost_is_kept_for_each_video(lake: Lake, run: Run) -> None:
+    report = run()
+    before, after = media(lake, 1), media(lake)
+    rows = {row["video_id"]: row for row in lake.read("latest", "layers/encoding").to_pylist()}
+    for name, row in after.items():
+        told = json.loads(rows[row["video_id"]]["value"])
+        assert told["source_video_id"] == before[name]["video_id"]
+        assert (told["bytes_before"], told["bytes_after"]) == (before[name]["size_bytes"], row["size_bytes"])
+        assert 20 < told["worst_psnr_db"] <= told["psnr_db"] <= 100
+    assert report.version.processing["kind"] == "standardise"
+    again = run(encoding={"short_side": 32})
+    rows = {row["video_id"]: row for row in lake.read("latest", "layers/encoding").to_pylist()}
+    assert rows.keys() == {row["video_id"] for row in media(lake).values()}
+    assert (again.videos, again.rejected) == (len(rows), {})
+    assert {json.loads(row["value"])["source_video_id"] for row in rows.values()} == {
+        row["video_id"] for row in after.values()
+    }
 
 
 def test_a_constant_rate_says_of_each_frame_what_it_was(lake: Lake, run: Run) -> None:
@@ -231,6 +251,78 @@ def test_a_killed_run_goes_on_where_it_was(lake: Lake, run: Run) -> None:
     report = run()
     assert report.resumed >= 2
     assert (report.videos, report.version.number) == (4, 2)
+
+
+def test_two_at_once_make_one_version_of_their_work(lake: Lake, run: Run) -> None:
+    """One has two of four done when the other comes, does all, and clears the work that both share."""
+    others: list[StandardiseReport] = []
+
+    def meanwhile(done: Any, _total: int) -> None:
+        if done.videos == 2 and not others:
+            others.append(run())
+
+    mine = run(on_progress=meanwhile)
+    assert (others[0].version.number, others[0].videos, others[0].rejected) == (2, 4, {})
+    assert (mine.version.number, mine.videos, mine.unchanged) == (2, 0, 4)
+    assert lake.verify("latest", media="hash").ok
+    assert {row["uri"] for row in media(lake).values()} == set(others[0].shards)
+    assert lake.gc(older_than_seconds=0).garbage == ()
+
+
+def test_who_comes_second_with_other_settings_is_told_that_nothing_of_it_landed(lake: Lake, run: Run) -> None:
+    def meanwhile(done: Any, _total: int) -> None:
+        if done.videos == 4:
+            assert run(encoding={"gop": 4}).version.number == 2
+
+    with pytest.raises(LakeError, match="version 2 of .* was made of these videos meanwhile, with other settings"):
+        run(encoding={"gop": 8}, on_progress=meanwhile)
+    assert lake.resolve("latest").number == 2
+    assert not list(Path(lake.uri).glob("staging/standardise-*"))
+
+
+def test_a_video_too_large_for_a_tar_is_left_out_and_the_others_go_on(
+    lake: Lake, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cineray.curate.standardise.encoder.MOST_BYTES", 4000)
+    report = run()
+    sizes = [row["size_bytes"] for row in media(lake).values() if row["state"] == "ready"]
+    assert (report.videos, report.rejected) == (len(sizes), {"too_large": 4 - len(sizes)})
+    assert 0 < len(sizes) < 4
+    assert max(sizes) <= 4000
+
+
+def test_killed_between_its_version_and_the_clearing_the_next_run_clears(
+    lake: Lake, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Staging, "clear", lambda self, keep: (_ for _ in ()).throw(RuntimeError("killed")))
+        with pytest.raises(RuntimeError, match="killed"):
+            run()
+    assert list(Path(lake.uri).glob("staging/standardise-*"))
+    assert (run().version.number, run().unchanged) == (2, 4)
+    assert not list(Path(lake.uri).glob("staging/standardise-*"))
+
+
+def test_work_that_another_run_cleared_half_of_is_done_again(lake: Lake, run: Run) -> None:
+    """Bytes put, all cleared, then the mark: as when two runs end at the same moment."""
+
+    def stop(done: Any, _total: int) -> None:
+        if done.videos == 4:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run(on_progress=stop)
+    (lost, *_) = Path(lake.uri).glob("staging/standardise-*/*.mp4")
+    lost.unlink()
+    report = run()
+    assert (report.version.number, report.videos, report.rejected) == (2, 4, {})
+    assert lake.verify("latest", media="hash").ok
+
+
+def test_of_an_older_version_only_what_the_head_still_has_is_encoded(lake: Lake, run: Run) -> None:
+    run()
+    again = run(version="1")
+    assert (again.version.number, again.videos, again.unchanged) == (2, 0, 4)
 
 
 def test_killed_or_not_the_version_is_the_same(lake: Lake, run: Run, tmp_path: Path, footage: Path) -> None:
