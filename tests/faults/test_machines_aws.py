@@ -45,7 +45,7 @@ recipe:
   sampling: {{mode: fps, fps: "8", frames: 4}}
   frame: {{height: 16, width: 16}}
   batch_size: 4
-feed: {{workers: 2, ahead_bytes: 100000}}
+feed: {{workers: 2, ahead_bytes: 400000}}
 steps: {STEPS}
 model: {{kind: stdit, size: custom, width: 24, depth: 1, heads: 2, patch: [1, 8, 8]}}
 precision: fp32

@@ -41,7 +41,7 @@ def standardise_command(
     max_reject_fraction: float = typer.Option(0.1, help="More left out than this share ends with exit code 3."),
     engine: Engine = typer.Option("local", help="In this process's children, or on Ray."),
     workers: int = typer.Option(0, help="Videos encoded at once; 0 is one per core (or what the cluster has)."),
-    address: str = typer.Option("", help="A Ray cluster's address; without it Ray is embedded."),
+    address: str = typer.Option("", help="A Ray cluster's address, to encode there."),
     name: str = typer.Option("", help="Also give the version this name."),
     message: str = typer.Option("", "--message", "-m", help="A sentence for the log."),
     as_json: bool | None = JSON,
@@ -57,7 +57,8 @@ def standardise_command(
         advice = _advice(advise, config, visits)
         show(advice.to_dict(), as_json=as_json, table=advice_tables(advice))
         return
-    report = _standardised(config, engine=engine, workers=workers, address=address, message=message)
+    on: Engine = "ray" if address else engine
+    report = _standardised(config, engine=on, workers=workers, address=address, message=message)
     if name:
         from cineray.cli.ingest import name_version
 

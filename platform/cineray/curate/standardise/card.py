@@ -47,9 +47,9 @@ def dataset_card(lake: Lake, version: Version, *, name: str = "", licence: str =
 
     `licence` is one of Hugging Face's identifiers, such as `cc-by-4.0`.
     """
-    tally = _tally(lake, version)
+    tally, tars = _tally(lake, version), _tars(lake, version)
     title = name or f"Video dataset, version {version.number}"
-    front = _front_matter(version, tally, title, licence, data_files)
+    front = _front_matter(version, tally, tars, title=title, licence=licence, data_files=data_files)
     parts = [
         front,
         f"# {_plain(title)}",
@@ -60,6 +60,7 @@ def dataset_card(lake: Lake, version: Version, *, name: str = "", licence: str =
         _table("Layers", ("layer", "rows"), [(n, version.tables[f"layers/{n}"].rows) for n in version.layers()]),
         _table("Left out", ("what", "why", "count"), _left_out(lake, version, tally)),
         _leaks(lake, version),
+        _whole_shards(tars),
         _provenance(lake, version),
         _questions(licence),
     ]
@@ -94,8 +95,27 @@ def _count(tally: _Tally, row: Mapping[str, Any]) -> None:
         tally.shards.add(row["uri"])
 
 
-def _front_matter(version: Version, tally: _Tally, title: str, licence: str, data_files: str) -> str:
-    """YAML between lines of dashes, written by a YAML library: titles are data."""
+def _tars(lake: Lake, version: Version) -> dict[str, set[str]]:
+    """The shards of the version, as `train/000000-9f86d081884c7d65.tar`, and in which splits its clips of their videos
+    are; an empty name is of a video of which none is drawn."""
+    splits, found = dict[str, str](), dict[str, set[str]]()
+    if "clips" in version.tables:
+        for batch in lake.scan(version, "clips", ["video_id", "split"]):
+            splits.update((row["video_id"], row["split"] or "none") for row in batch.to_pylist())
+    for batch in lake.scan(version, "media", ["video_id", "uri"], "state = 'ready' AND uri LIKE '%.tar'"):
+        for row in batch.to_pylist():
+            name = "/".join(unpack_text(row["uri"]).rsplit("/", 2)[-2:])
+            found.setdefault(name, set()).add(splits.get(row["video_id"], ""))
+    return found
+
+
+def _front_matter(
+    version: Version, tally: _Tally, tars: Mapping[str, set[str]], *, title: str, licence: str, data_files: str
+) -> str:
+    """YAML between lines of dashes, written by a YAML library: titles are data.
+
+    Shards are named one by one: other versions' may lie in the same folder.
+    """
     import yaml
 
     size = next((name for most, name in _SIZES if tally.videos < most), "n>1M")
@@ -104,9 +124,25 @@ def _front_matter(version: Version, tally: _Tally, title: str, licence: str, dat
         told["license"] = licence
     if data_files:
         folder = data_files.rstrip("/")
-        files = [{"split": split, "path": f"{folder}/{split}/*.tar"} for split in sorted(version.splits)]
+        by_split = {
+            split: [f"{folder}/{name}" for name, held in sorted(tars.items()) if held - {""} == {split}]
+            for split in sorted(version.splits)
+        }
+        files = [{"split": split, "path": paths} for split, paths in by_split.items() if paths]
         told["configs"] = [{"config_name": "default", "data_files": files}]
     return f"---\n{yaml.safe_dump(told, sort_keys=False, allow_unicode=True)}---"
+
+
+def _whole_shards(tars: Mapping[str, set[str]]) -> str:
+    """What readers of whole shards get that the version would not give them, because it was changed since."""
+    rows = []
+    for name, held in sorted(tars.items()):
+        if len(held - {""}) > 1:
+            rows.append((name, f"has videos of {' and '.join(sorted(held - {''}))}, so it is in no list above"))
+        elif "" in held:
+            rows.append((name, "also has videos of which this version draws nothing"))
+    table = _table("Shards that do not fit this version", ("shard", "what"), rows[:_MOST_ROWS])
+    return f"{table}\n\nStandardise the version again before its shards are published." if table else ""
 
 
 def _summary(version: Version, tally: _Tally) -> str:

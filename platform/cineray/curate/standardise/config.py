@@ -87,5 +87,5 @@ class _Told(Config):
     told: dict[str, str | int | float | None]
 
 
-FORMAT = 1
+FORMAT = 2
 """Of the work: raised when the same settings would give other bytes."""

@@ -6,8 +6,8 @@ are left out as `same_pictures`: the same clip twice, maybe in two splits, is wh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from cineray import storage
 from cineray.curate.standardise.config import StandardiseConfig
 from cineray.curate.standardise.next_version import Outcome, Ready
 from cineray.curate.standardise.shards import NO_SPLIT, Lies, Sample, plan_shards, write_shard
+from cineray.curate.standardise.sidecars import said_of, sidecars_of
 from cineray.curate.standardise.staging import Staged, Staging
 from cineray.curate.standardise.times import Moved
 from cineray.curate.videos import Listed, Video, take_videos
@@ -23,6 +24,8 @@ from cineray.lake import Lake, Version, unpack_text
 from cineray.records import Reject
 
 SAME_PICTURES = "same_pictures"
+SHARDS_AT_ONCE = 4
+"""Each is on this machine's disk while it is written: four of them are some gigabytes."""
 _TAKEN_AT_ONCE = 256
 
 
@@ -43,7 +46,8 @@ class _Taken:
     staged: Staged
     moved: Moved
     split: str
-    sidecars: Mapping[str, bytes]
+    said: Mapping[str, Any]
+    """What its sidecars will say."""
     bytes_before: int
 
 
@@ -55,9 +59,8 @@ def gathered(
     taken: dict[str, _Taken] = {}
     rejects: dict[str, Reject] = {}
     first = {video_id: video_id for video_id in _ids(lake, version)}
-    for video in _videos(lake, version, todo):
+    for video, staged in _with_work(lake, version, staging, todo):
         source_id = video.listed.video_id
-        staged = staging.take(source_id)
         if staged.made is None:
             assert staged.reject is not None
             rejects[source_id] = staged.reject
@@ -66,11 +69,12 @@ def gathered(
             rejects[source_id] = Reject(name=source_id, stage="standardise", reason=SAME_PICTURES, detail=detail)
         else:
             taken[source_id] = _taken(video, staged, said.get(source_id, {}))
-    samples = zip(taken.values(), alike([one.sidecars for one in taken.values()]), strict=True)
+    samples = zip(taken.values(), sidecars_of([one.said for one in taken.values()]), strict=True)
     shards = plan_shards((_sample(one, sidecars) for one, sidecars in samples), config.shard_bytes)
     out, lies = shards_uri(lake, config), dict[str, Lies]()
-    for shard in shards:
-        lies |= write_shard(shard, out)
+    with ThreadPoolExecutor(SHARDS_AT_ONCE) as threads:
+        for written in threads.map(lambda shard: write_shard(shard, out), shards):
+            lies |= written
     ready = {source_id: _ready(one, lies[one.moved.video_id]) for source_id, one in taken.items()}
     return Gathered(
         outcome=Outcome(ready=ready, rejects=rejects),
@@ -84,9 +88,13 @@ def shards_uri(lake: Lake, config: StandardiseConfig) -> str:
     return storage.normalise_uri(config.out) if config.out else storage.join_uri(lake.uri, "shards")
 
 
-def _videos(lake: Lake, version: Version, todo: Sequence[Listed]) -> Iterator[Video]:
+def _with_work(
+    lake: Lake, version: Version, staging: Staging, todo: Sequence[Listed]
+) -> Iterator[tuple[Video, Staged]]:
     for at in range(0, len(todo), _TAKEN_AT_ONCE):
-        yield from take_videos(lake, version, todo[at : at + _TAKEN_AT_ONCE])
+        some = todo[at : at + _TAKEN_AT_ONCE]
+        work = staging.take_all([one.video_id for one in some])
+        yield from zip(take_videos(lake, version, some), work, strict=True)
 
 
 def _ids(lake: Lake, version: Version) -> Iterator[str]:
@@ -123,7 +131,7 @@ def _taken(video: Video, staged: Staged, said: dict[str, Any]) -> _Taken:
         staged=staged,
         moved=moved,
         split=said.get("split") or NO_SPLIT,
-        sidecars=_sidecars(video, staged, said),
+        said=said_of(video, staged, said),
         bytes_before=source.size_bytes,
     )
 
@@ -139,31 +147,6 @@ def _sample(taken: _Taken, sidecars: tuple[tuple[str, bytes], ...]) -> Sample:
         content_hash=made.content_hash,
         sidecars=sidecars,
     )
-
-
-def _sidecars(video: Video, staged: Staged, said: dict[str, Any]) -> dict[str, bytes]:
-    """What readers of shards expect: everything as JSON, captions as text, and a label that is a number as a class."""
-    columns = {name: value for name, value in video.columns.items() if value is not None}
-    told: dict[str, Any] = columns | {"captions": list(video.captions), "label": video.label, **said}
-    told |= {"source_video_id": video.listed.video_id, "source_times": json.loads(staged.source_times)}
-    kept = {name: value for name, value in told.items() if value not in (None, [])}
-    found = {"json": json.dumps(kept, sort_keys=True).encode()}
-    found["txt"] = "\n".join(" ".join(text.split()) for text in video.captions).encode()
-    if video.label is not None and video.label.isascii() and video.label.isdecimal():
-        found["cls"] = video.label.encode()
-    return found
-
-
-def alike(sidecars: Sequence[Mapping[str, bytes]]) -> list[tuple[tuple[str, bytes], ...]]:
-    """The same kinds for every video, because Hugging Face refuses shards whose samples differ in them.
-
-    Captions as text where any video has one, an empty file for the others. Classes only where every label is a number:
-    `webdataset` and Hugging Face read `.cls` as one and fail on words, which are in the JSON anyway.
-    """
-    kinds = ["json"]
-    kinds += ["txt"] if any(one["txt"] for one in sidecars) else []
-    kinds += ["cls"] if all("cls" in one for one in sidecars) else []
-    return [tuple((kind, one[kind]) for kind in kinds) for one in sidecars]
 
 
 def _ready(taken: _Taken, lies: Lies) -> Ready:

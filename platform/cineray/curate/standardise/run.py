@@ -32,6 +32,7 @@ from cineray.curate.videos import Listed, survey
 from cineray.errors import Interrupted, LakeError, PlaceMissing, TooManyRejects
 from cineray.lake import Changes, Lake, Version
 from cineray.lake.leases import live
+from cineray.records import Place
 
 OnProgress = Callable[[Progress, int], None]
 """Called with what was done so far, and how many videos there are."""
@@ -93,9 +94,9 @@ def standardise(
     landed = sum(one.video.video_id in ready for one in found.outcome.ready.values())
     if found.outcome.ready and not landed:
         raise LakeError(
-            f"version {version.number} of {lake.uri} was made of these videos meanwhile, with other settings, and nothing of "
-            f"this run is in it. To encode them anew, standardise version {version.number}; `cineray lake gc` finds the "
-            "shards that nothing names"
+            f"version {version.number} of {lake.uri} was made of these videos meanwhile, with other settings, and "
+            f"nothing of this run is in it. To encode them anew, standardise version {version.number}; "
+            "`cineray lake gc` finds the shards that nothing names"
         )
     return run.report(version, found, landed, time.monotonic() - began)
 
@@ -191,6 +192,8 @@ class _Run:
 
         def prepare(head: Version | None) -> Changes:
             check_lease()  # whoever slept through it may have lost its staging to gc
+            for uri in found.shards:
+                storage.place_stat(Place(uri=uri))  # one that was there already, a gc may have been about to take
             assert head is not None  # `resolve` has found a version, and versions do not go away
             return NextVersion(self.lake, head, found.outcome).changes()
 

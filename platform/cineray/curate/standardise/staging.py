@@ -1,7 +1,8 @@
 """Encoded videos on their way into shards: what each became goes in; all that is finished, by whichever run, comes out.
 
     staging/standardise-<settings>/<source id>-<hash>.mp4     the encoded bytes, written first
-    staging/standardise-<settings>/<source id>.json           what they are, or why there are none: the finished mark
+    staging/standardise-<settings>/<source id>.json           what they are: the finished mark
+    staging/standardise-<settings>/<source id>.reject.json    why there are none: as well a finished mark
 
 A killed run leaves whole pairs and at most some bytes without a mark. The folder is named by the settings alone, so the
 next run with the same settings, of any engine, goes on from there, and two at once share it; what a version holds is
@@ -13,7 +14,8 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Set
+from collections.abc import Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
@@ -28,6 +30,9 @@ MACHINE_REASONS = frozenset({"timed_out", "out_of_memory", "decoder_crashed", "u
 """Rejects that may be the machine's fault and not the video's: the next run tries again."""
 TRIES = "tries"
 """Where Ray's tasks count how often they began."""
+AT_ONCE = 32
+"""Marks read together."""
+_REJECT = ".reject.json"
 _LIMIT_BYTES = 1 << 28
 
 
@@ -52,12 +57,17 @@ class Staging:
 
     def finished(self) -> set[str]:
         """Ids of the sources of which it is known what became of them."""
-        names = (info.uri.rsplit("/", 1)[-1] for info in storage.list_objects(self.folder))
-        return {name.removesuffix(".json") for name in names if name.endswith(".json")}
+        return {name.removesuffix(_REJECT).removesuffix(".json") for name in self._names() if name.endswith(".json")}
+
+    def _names(self) -> list[str]:
+        return [info.uri.rsplit("/", 1)[-1] for info in storage.list_objects(self.folder)]
 
     def is_finished(self, source_id: str) -> bool:
         """Whether it is known what became of a source."""
-        return storage.object_exists(storage.join_uri(self.folder, f"{source_id}.json"))
+        return any(storage.object_exists(self._uri(source_id, ending)) for ending in (".json", _REJECT))
+
+    def _uri(self, source_id: str, ending: str) -> str:
+        return storage.join_uri(self.folder, f"{source_id}{ending}")
 
     def put(self, source_id: str, message: Message, local_path: str) -> None:
         """One encoded video: its bytes, then the mark. Durable when this returns; done twice it changes nothing."""
@@ -65,40 +75,44 @@ class Staging:
         uri = storage.join_uri(self.folder, f"{source_id}-{told['video']['video_id']}.mp4")
         storage.upload_file(local_path, uri)
         name = uri.rsplit("/", 1)[-1]
-        self._mark(source_id, {"made": told, "frames": base64.b64encode(frames).decode(), "file": name})
+        made = {"made": told, "frames": base64.b64encode(frames).decode(), "file": name}
+        storage.put_object(self._uri(source_id, ".json"), json.dumps(made).encode())
 
     def put_reject(self, source_id: str, reject: Reject) -> None:
         """One video that is left out."""
-        self._mark(source_id, {"reject": asdict(reject)})
-
-    def _mark(self, source_id: str, told: dict[str, object]) -> None:
-        storage.put_object(storage.join_uri(self.folder, f"{source_id}.json"), json.dumps(told).encode())
+        storage.put_object(self._uri(source_id, _REJECT), json.dumps({"reject": asdict(reject)}).encode())
 
     def take(self, source_id: str) -> Staged:
         """What became of one source that is finished."""
-        uri = storage.join_uri(self.folder, f"{source_id}.json")
-        told = json.loads(storage.read_object(uri, limit_bytes=_LIMIT_BYTES))
-        if "reject" in told:
+        try:
+            told = json.loads(storage.read_object(self._uri(source_id, ".json"), limit_bytes=_LIMIT_BYTES))
+        except PlaceMissing:
+            told = json.loads(storage.read_object(self._uri(source_id, _REJECT), limit_bytes=_LIMIT_BYTES))
             return Staged(source_id=source_id, reject=Reject(**told["reject"]))
         made, times = standardised_from((told["made"], base64.b64decode(told["frames"])))
         bytes_uri = storage.join_uri(self.folder, told["file"])
         return Staged(source_id=source_id, made=made, source_times=times.to_json(), uri=bytes_uri)
 
+    def take_all(self, source_ids: Sequence[str]) -> list[Staged]:
+        """What became of each of them, in this order; a store answers many at once."""
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            return list(threads.map(self.take, source_ids))
+
     def forget_machine_rejects(self) -> None:
         """Let what a machine may have brought about be tried again."""
-        for source_id in sorted(self.finished()):
+        for source_id in sorted(name.removesuffix(_REJECT) for name in self._names() if name.endswith(_REJECT)):
             with suppress(PlaceMissing):  # another run has just made its version, and cleared this
                 reject = self.take(source_id).reject
                 if reject is not None and reject.reason in MACHINE_REASONS:
-                    storage.delete_object(storage.join_uri(self.folder, f"{source_id}.json"))
+                    storage.delete_object(self._uri(source_id, _REJECT))
 
     def drop_halves(self) -> None:
         """Let go of marks whose bytes are gone, because another run cleared between the two."""
-        names = {info.uri.rsplit("/", 1)[-1] for info in storage.list_objects(self.folder)}
+        names = set(self._names())
         for source_id in sorted(self.finished()):
             staged = self.take(source_id)
             if staged.made is not None and staged.uri.rsplit("/", 1)[-1] not in names:
-                storage.delete_object(storage.join_uri(self.folder, f"{source_id}.json"))
+                storage.delete_object(self._uri(source_id, ".json"))
 
     def clear(self, keep: Set[str]) -> None:
         """Drop all work but that on the sources `keep`, which another run may be at, or come back to."""

@@ -20,7 +20,7 @@ def test_a_card_says_what_is_there_how_it_was_made_and_what_nobody_has_said(
     lake: Lake, run: Run, footage: Path
 ) -> None:
     (footage / "matroska.mkv").unlink()
-    run()
+    test, train = (f"shards/{uri.split('/shards/')[1]}" for uri in sorted(run().shards))
     card = dataset_card(lake, lake.resolve("latest"), name="Bars that count", data_files="shards")
     _, front, text = card.split("---\n", 2)
     told = yaml.safe_load(front)
@@ -32,8 +32,8 @@ def test_a_card_says_what_is_there_how_it_was_made_and_what_nobody_has_said(
             {
                 "config_name": "default",
                 "data_files": [
-                    {"split": "test", "path": "shards/test/*.tar"},
-                    {"split": "train", "path": "shards/train/*.tar"},
+                    {"split": "test", "path": [test]},
+                    {"split": "train", "path": [train]},
                 ],
             }
         ],
@@ -72,6 +72,32 @@ def test_hugging_face_reads_a_folder_by_its_card(
     (tmp_path / "published" / "README.md").write_text(card)
     loaded = datasets.load_dataset(str(tmp_path / "published"), cache_dir=str(tmp_path / "cache"))
     assert {name: len(split) for name, split in loaded.items()} == {"train": 3, "test": 1}
+
+
+def test_a_card_names_the_shards_of_its_own_version_and_says_which_do_not_fit_it(lake: Lake, run: Run) -> None:
+    """Standardised twice into one folder; then a clip of the training set is left out, and all others moved to test."""
+    first, second = run(shard_bytes=4096), run(encoding={"gop": 4}, shard_bytes=1 << 20)
+
+    def front() -> tuple[dict[str, list[str]], str]:
+        text = dataset_card(lake, lake.resolve("latest"), data_files="shards")
+        (config,) = yaml.safe_load(text.split("---\n")[1])["configs"]
+        return {one["split"]: one["path"] for one in config["data_files"]}, text
+
+    files, text = front()
+    assert len(first.shards) > len(second.shards)
+    assert sorted(path for paths in files.values() for path in paths) == [
+        f"shards/{uri.split('/shards/')[1]}" for uri in second.shards
+    ]
+    assert "Shards that do not fit" not in text
+    rows = [row for row in lake.read("latest", "clips").to_pylist() if row["split"] == "train"]
+    kept = [row | {"split": "test"} for row in rows[:1]] + rows[1:2]
+    lake.commit(
+        lambda _: Changes(add={"clips": batches_of("clips", kept)}, remove={"clips": "split = 'train'"}),
+        author="test", command="", source="", processing={},
+    )  # fmt: skip
+    files, text = front()
+    assert "train" not in files
+    assert "has videos of test and train, so it is in no list above" in text
 
 
 def split_of(lake: Lake) -> dict[str, str]:

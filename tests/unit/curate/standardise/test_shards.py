@@ -7,14 +7,15 @@ import json
 import subprocess
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
 from cineray.curate.standardise import StandardiseReport
-from cineray.curate.standardise.gather import alike
 from cineray.curate.standardise.shards import Sample, plan_shards, write_shard
+from cineray.curate.standardise.sidecars import of_one_shape, sidecars_of
 from cineray.curate.standardise.tar_file import Member, header, index_lines, laid_out, write_tar
 from cineray.errors import CinerayError
 from cineray.ingest import EngineConfig, IngestConfig, ingest
@@ -136,11 +137,47 @@ def test_ingesting_the_shards_gives_the_same_videos_captions_labels_and_splits(
     assert told(Lake.open(other)) == told(lake)
 
 
+def say(**told: object) -> dict[str, object]:
+    return {"captions": [], "label": None} | told
+
+
 def test_all_videos_have_the_same_sidecars() -> None:
-    bare, told = {"json": b"{}", "txt": b""}, {"json": b"{}", "txt": b"a man walks", "cls": b"3"}
-    assert alike([bare, bare]) == [(("json", b"{}"),)] * 2
-    assert alike([bare, told]) == [(("json", b"{}"), ("txt", b"")), (("json", b"{}"), ("txt", b"a man walks"))]
-    assert alike([told]) == [(("json", b"{}"), ("txt", b"a man walks"), ("cls", b"3"))]
+    bare, told = say(n=1), say(n=2, captions=["a man\nwalks", "again"], label="3")
+    assert sidecars_of([bare, bare]) == [(("json", b'{"n": 1}'),)] * 2
+    assert [[kind for kind, _ in files] for files in sidecars_of([bare, told])] == [["json", "txt"]] * 2
+    assert [dict(files)["txt"] for files in sidecars_of([bare, told])] == [b"", b"a man walks\nagain"]
+    ((_, txt, cls),) = sidecars_of([told])
+    assert (txt, cls) == (("txt", b"a man walks\nagain"), ("cls", b"3"))
+
+
+def test_all_jsons_have_the_same_keys_with_values_of_the_same_kinds() -> None:
+    first, second = say(fps=25, lens="wide", n=1, good=True), say(fps=29.97, captions=["c"], n=2, lens=35)
+    assert of_one_shape([first, second]) == [
+        {"captions": [""], "fps": 25.0, "good": "true", "lens": "wide", "n": 1},
+        {"captions": ["c"], "fps": 29.97, "good": "", "lens": "35", "n": 2},
+    ]
+    assert of_one_shape([]) == []
+
+
+def test_what_only_the_last_of_many_says_is_read_by_hugging_face(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the shape of the first five for that of all."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets", reason="needs the extra `datasets`: pip install datasets")
+    said = [say(fps=25) for _ in range(6)] + [say(fps=29.97, captions=["a cat"], label="cat", camera=7)]
+    samples = [
+        replace(sample(number, 1000, tmp_path), video_id=f"{number:032d}", sidecars=files)
+        for number, files in enumerate(sidecars_of(said))
+    ]
+    (shard,) = plan_shards(samples, 1 << 20)
+    write_shard(shard, str(tmp_path / "out"))
+    loaded = datasets.load_dataset(
+        "webdataset", data_files={"train": f"{tmp_path}/out/train/*.tar"}, cache_dir=str(tmp_path / "cache")
+    )
+    rows = loaded["train"].select_columns(["json"])
+    assert rows[0]["json"] == {"camera": "", "captions": [""], "fps": 25.0, "label": ""}
+    assert rows[6]["json"] == {"camera": "7", "captions": ["a cat"], "fps": 29.97, "label": "cat"}
 
 
 def test_webdataset_reads_them(run: Run, tmp_path: Path) -> None:
@@ -152,7 +189,7 @@ def test_webdataset_reads_them(run: Run, tmp_path: Path) -> None:
     assert {tuple(sorted(kind for kind in one if kind[0] != "_")) for one in samples} == {("json", "mp4", "txt")}
     (told,) = [one for one in samples if one["txt"]]
     said = json.loads(told["json"])
-    assert (told["txt"], said["label"], said["camera"]) == (b"bars that count", "bars", 7)
+    assert (told["txt"], said["label"], said["camera"]) == (b"bars that count", "bars", "7")
     assert all(one["mp4"][4:8] == b"ftyp" for one in samples)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from cineray.curate.standardise import StandardiseReport
 from cineray.curate.standardise.staging import Staging
 from cineray.records import Reject
@@ -48,7 +46,7 @@ def test_clearing_leaves_the_work_of_another_run_on_other_videos(tmp_path: Path)
         staging.put_reject(source_id, reject("corrupt"))
     (tmp_path / "staging" / "key" / "aa-0123.mp4").write_bytes(b"bytes")
     staging.clear(keep={"ac", "of another lake"})
-    assert [path.name for path in (tmp_path / "staging" / "key").iterdir()] == ["ac.json"]
+    assert [path.name for path in (tmp_path / "staging" / "key").iterdir()] == ["ac.reject.json"]
     (tmp_path / "staging" / "key" / "tries").mkdir()
     (tmp_path / "staging" / "key" / "tries" / "chunk-000000.try-0").write_bytes(b"")
     staging.clear(keep=set())
@@ -60,6 +58,6 @@ def test_a_run_leaves_no_staging(run: Run, tmp_path: Path) -> None:
     assert list((tmp_path / "lake" / "staging").glob("standardise-*")) == []
 
 
-def test_a_video_that_takes_too_long_costs_itself(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_video_that_takes_too_long_costs_itself(run: Run) -> None:
     report = run(seconds_per_video=0.01)
     assert report.rejected == {"timed_out": 4}
