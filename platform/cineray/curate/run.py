@@ -11,7 +11,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +27,13 @@ from cineray.curate.curate_report import CurateReport, report_of
 from cineray.curate.homes import homes_of
 from cineray.curate.local import run_local
 from cineray.curate.ray_curate import run_on_ray
-from cineray.curate.rules import reasons
+from cineray.curate.rules import check_rules, reasons
 from cineray.curate.videos import Listed, survey
 from cineray.errors import Interrupted, LakeError, TooManyRejects
 from cineray.lake import Changes, Lake, Version
 
+FIRST_VIDEOS = 8
+"""Of these the first that can be read says whether the rules can be asked."""
 LOOKS = 3
 """A curation of the same lake that ends meanwhile clears parts that this one has not taken in yet: it looks again."""
 
@@ -112,6 +114,7 @@ class _Run:
         listed = survey(self.lake, self.head, self.job.filter)
         told: dict[str, Any] = {"lake": self.lake, "version": self.head, "job": self.job, "engine": self.engine}
         try:
+            self._check_rules(listed, told)
             for _ in range(LOOKS):
                 todo = list(self.cache.todo(listed))
                 if not todo:
@@ -124,6 +127,16 @@ class _Run:
             raise Interrupted(
                 f"stopped; {self.progress.done} videos are finished and kept, run the same command to go on"
             ) from None
+
+    def _check_rules(self, listed: Sequence[Listed], told: dict[str, Any]) -> None:
+        """A misspelt rule is told after one video and not after all: the first that can be read has the columns."""
+        self.progress.total = sum(1 for _ in self.cache.todo(listed))
+        for one in listed[:FIRST_VIDEOS] if self.job.rules else ():
+            if todo := list(self.cache.todo([one])):
+                run_local(todo, **told, cache=self.cache, on_done=self._done)
+            if self._is_settled(one) and self.cache.reject(one) is None:
+                check_rules(clip_table(self.lake, self.head, [one], self.cache, self.job.cuts), self.job)
+                break
 
     def outcome(self, head: Version) -> Outcome:
         """What the job makes of a head's videos; those that came meanwhile are the next run's."""

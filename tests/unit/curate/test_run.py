@@ -201,7 +201,7 @@ def test_what_another_curation_clears_before_it_is_taken_in_is_looked_at_again(
 
     monkeypatch.setattr("cineray.curate.run.run_local", elsewhere)
     report = run(job_of(lake))
-    assert (rounds, report.looked_at) == ([4, 4], 8)
+    assert (rounds, report.looked_at) == ([1, 1, 3], 5), "the first of four videos twice"
     assert clips_of(Lake.open(lake)) == {("one", 0, 24), ("two", 0, 24), ("two", 24, 48), ("short", 6, 30)}
 
 
@@ -278,8 +278,10 @@ def test_a_rule_may_name_clip_columns_how_much_of_the_clip_a_span_covers(lake: s
     ],
 )
 def test_a_rule_that_cannot_be_read_is_refused_in_words(lake: str, told: dict[str, Any], complaint: str) -> None:
+    looked_at = []
     with pytest.raises(UsageError, match=complaint):
-        run(job_of(lake, **told))
+        run(job_of(lake, **told), on_progress=lambda progress: looked_at.append(progress.done))
+    assert max(looked_at, default=0) <= 1, "before the other three videos are decoded"
     assert Lake.open(lake).head().number == 1  # type: ignore[union-attr]
 
 

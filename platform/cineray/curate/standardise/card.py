@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cineray.curate.standardise.next_version import CURATION
+from cineray.curate.standardise.moved_layers import CURATION
 from cineray.curate.standardise.split_check import check_splits
 from cineray.lake import Lake, Version, unpack_text
 

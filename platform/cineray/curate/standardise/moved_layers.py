@@ -4,10 +4,10 @@
     boxes                         in the new video's pixels
     masks                         decoded, resized to the nearest pixel, encoded again
     spans inside a quality value  `[start_pts, end_pts, value]`, on the new clock as well
-    duplicates                    the ids of the videos that a value names
+    duplicates, curation          the ids of the videos that a value names, also in rows of videos that stay as they are
     scenes, captions, events ...  their times; their values stay
 
-Rows of videos that were not standardised pass through unchanged.
+All other rows of videos that were not standardised pass through unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cineray.lake import layer_row, unpack_text
 from cineray.lake.layers import kind_of
 
 Row = dict[str, Any]
-QUALITY, DUPLICATES = "layers/quality", "layers/duplicates"
+QUALITY, DUPLICATES, CURATION = "layers/quality", "layers/duplicates", "layers/curation"
 
 
 def moved_rows(
@@ -33,14 +33,9 @@ def moved_rows(
     for row in rows:
         video_id = row["video_id"] or clips.get(row["clip_id"], (None, None))[0]
         moved = videos.get(video_id or "")
-        if moved is None:
-            yield row
-            continue
-        made = _moved(table, row, moved, clips)
-        if made is not None and table == DUPLICATES:
-            made = _of_new_videos(made, videos)
+        made = row if moved is None else _moved(table, row, moved, clips)
         if made is not None:
-            yield made
+            yield _of_new_videos(made, videos) if table in (DUPLICATES, CURATION) else made
 
 
 def _moved(table: str, row: Row, moved: Moved, clips: Mapping[str, tuple[str, str]]) -> Row | None:
@@ -64,10 +59,23 @@ def _moved(table: str, row: Row, moved: Moved, clips: Mapping[str, tuple[str, st
 
 
 def _of_new_videos(row: Row, videos: Mapping[str, Moved]) -> Row:
-    """A set of duplicates names its videos: by their new ids."""
+    """Sets of copies, and what was left out for them, name videos: by their new ids."""
     told = json.loads(unpack_text(row["value"]))
-    named = {name: videos[text].video_id if text in videos else text for name, text in told.items()}
-    return layer_row(value=json.dumps(named, sort_keys=True), author=row["author"], video_id=row["video_id"])
+    named = {
+        name: videos[text].video_id if isinstance(text, str) and text in videos else text for name, text in told.items()
+    }
+    if named == told:
+        return row
+    return layer_row(
+        value=json.dumps(named, sort_keys=True),
+        author=unpack_text(row["author"]),
+        video_id=row["video_id"],
+        clip_id=row["clip_id"],
+        start_pts=row["start_pts"],
+        end_pts=row["end_pts"],
+        frame=row["frame"],
+        source=None if row["source"] is None else unpack_text(row["source"]),
+    )
 
 
 def _value(table: str, value: str, moved: Moved) -> str:

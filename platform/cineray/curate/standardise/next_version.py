@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cineray.curate.standardise.moved_layers import moved_rows
+from cineray.curate.standardise.moved_layers import CURATION, moved_rows
 from cineray.curate.standardise.shards import Lies
 from cineray.curate.standardise.times import Moved
 from cineray.lake import (
@@ -37,7 +37,6 @@ from cineray.records import IndexedVideo, Reject, VideoFile
 AUTHOR = "standardise"
 SOURCE_TIMES, ENCODING = "layers/source_times", "layers/encoding"
 """Each has one row per standardised video; one that is standardised again has that of the last time."""
-CURATION = "layers/curation"
 Row = dict[str, Any]
 
 

@@ -161,6 +161,34 @@ def test_a_set_of_duplicates_names_the_new_videos(lake: Lake, run: Run) -> None:
         assert json.loads(row["value"]) == {"group": new["even.mp4"], "kept": new["even.mp4"]}
 
 
+def test_a_copy_that_was_left_out_names_the_new_id_of_the_one_that_is_kept(lake: Lake, run: Run) -> None:
+    ids = {name: row["video_id"] for name, row in media(lake).items()}
+    lake.commit(
+        lambda _: Changes(remove={"clips": f"video_id = '{ids['told.mp4']}'"}),
+        author="test", command="", source="", processing={},
+    )  # fmt: skip
+    told = {"group": ids["even.mp4"], "kept": ids["even.mp4"]}
+    why = {"rule": "duplicate", "also": [], "figures": {}} | told
+    of_copy = {"author": "t", "video_id": ids["told.mp4"]}
+    commit_rows(
+        lake,
+        {
+            "layers/duplicates": [layer_row(value=json.dumps(told), **of_copy)],
+            "layers/curation": [layer_row(value=json.dumps(why), start_pts=0, end_pts=9, **of_copy)],
+        },
+    )
+    run()
+    new = media(lake)
+    assert new["told.mp4"]["video_id"] == ids["told.mp4"]
+    for name, before in (("layers/duplicates", told), ("layers/curation", why)):
+        (row,) = lake.read("latest", name).to_pylist()
+        assert row["video_id"] == ids["told.mp4"]
+        assert json.loads(row["value"]) == before | {
+            "group": new["even.mp4"]["video_id"],
+            "kept": new["even.mp4"]["video_id"],
+        }
+
+
 def test_a_video_without_a_clip_is_left_alone(lake: Lake, run: Run) -> None:
     before = media(lake)["even.mp4"]
     lake.commit(
