@@ -79,7 +79,7 @@ def test_both_decoders_decode_the_same_pictures_bit_for_bit(
         ours = PyavDecoder(video, VisitFile(reader, remote=False, media=(0, 0)))
         pictures = {}
         for number, picture in ours.pictures(wanted, Deadline(60), DecodeOptions()):
-            rgb = picture._frame.reformat(format="rgb24", threads=1).to_ndarray()
+            rgb = picture.frame.reformat(format="rgb24", threads=1).to_ndarray()
             pictures[number] = np.rot90(rgb, -(video.rotation_degrees // 90))
         ours.close()
     for number, picture in zip(wanted, theirs.data.numpy(), strict=True):
