@@ -9,7 +9,7 @@
 Every test in this folder has the mark, and fails where it did not measure; or it is marked `beside`, and looks at what
 else is seen of a long story whose faults have their rows. Texts may name parameters of the test in braces. Tests with
 `long=True`, and those beside, run where CINERAY_FAULTS=1 is set, as `make faults` does; CINERAY_FAULTS_TABLE names the
-page that is written at the end.
+page that is brought up to date at the end, and its rows lie beside it, as `<page>.jsonl`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ from typing import Any
 
 import pytest
 
-from cineray.testing.fault_table import Fault, FaultRow, as_markdown, as_text
+from cineray.testing.fault_table import (
+    Fault,
+    FaultRow,
+    as_lines,
+    as_markdown,
+    as_text,
+    brought_up_to_date,
+    measured_where,
+    rows_of,
+)
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[1]
@@ -105,7 +114,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     elif outcome == "failed":
         row = replace(row, state="failed")
     elif report.when == "call":
-        row = replace(row, state="passed", **dict(report.user_properties)[MEASURED])
+        row = replace(row, state="passed", measured=measured_where(), **dict(report.user_properties)[MEASURED])
     rows[report.nodeid] = row
 
 
@@ -123,9 +132,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for line in as_text(in_order):
         terminalreporter.write_line(line)
     if os.environ.get(TABLE):
-        path = REPO / os.environ[TABLE]
-        path.write_text(as_markdown(in_order, {row.file: title(row.file) for row in in_order}), encoding="utf-8")
+        asked = [Path(str(one)).resolve() for one in terminalreporter.config.args]
+        path = write_page(in_order, whole=any(HERE.is_relative_to(one) for one in asked))
         terminalreporter.write_line(f"written to {path.relative_to(REPO)}")
+
+
+def write_page(ran: list[FaultRow], *, whole: bool) -> Path:
+    path = REPO / os.environ[TABLE]
+    kept = path.with_suffix(".jsonl")
+    known = rows_of(kept.read_text(encoding="utf-8")) if kept.exists() else []
+    shown = brought_up_to_date([row for row in known if (REPO / row.file).exists()], ran, whole=whole)
+    kept.write_text(as_lines(shown), encoding="utf-8")
+    path.write_text(as_markdown(shown, {row.file: title(row.file) for row in shown}), encoding="utf-8")
+    return path
 
 
 def title(file: str) -> str:

@@ -142,6 +142,7 @@ def reports(folder: Path, number: int) -> list[dict[str, Any]]:
 @pytest.mark.fault(
     cause="a trial of a sweep is killed, and then the sweep's driver",
     happens="the trial is tried again; the next driver goes on with it, and Ray keeps nothing of the first",
+    long=True,
 )
 def test_a_killed_trial_is_tried_again_and_a_killed_driver_gone_on_with(
     cluster: str, lake: str, tmp_path: Path, fault: Fault

@@ -252,6 +252,7 @@ def test_workers_and_a_machine_that_are_killed_change_no_batch_and_no_loss(
 @pytest.mark.fault(
     cause="a training machine is announced to go, and goes",
     happens="a checkpoint is saved before; one worker goes on alone, until a new machine is taken in",
+    long=True,
 )
 def test_a_machine_that_is_announced_to_go_is_left_with_a_checkpoint_and_a_new_one_is_taken_in(
     cluster: Cluster, trainers: Callable[[], Any], place: Callable[..., Place], undisturbed: list[float], fault: Fault
@@ -328,6 +329,7 @@ def test_a_driver_that_is_killed_or_interrupted_is_started_again(
 @pytest.mark.fault(
     cause="a rank hangs and another is killed; then no checkpoint can be written; then a loss is no number",
     happens="each ends the run with what to do, for another try would meet it again; the run stays whole",
+    long=True,
 )
 def test_what_another_try_would_meet_again_ends_a_run_and_leaves_it_whole(
     trainers: Callable[[], Any], place: Callable[..., Place], fault: Fault

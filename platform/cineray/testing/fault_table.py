@@ -3,10 +3,14 @@
 A test in tests/faults says its cause and what happens in a mark, and measures with a `Fault` what was lost. What the
 tests measured goes in here as `FaultRow`s; text for a terminal and the page cluster/FAULTS.md come out, always in the
 order of the files. A test that measured nothing has no row to show: `Fault.missing` says what it still has to say.
+
+Rows are kept beside the page, as lines of JSON, each with the day and the machine that it was measured on: a part of
+the tests can be run alone, and the rows of the others stay (`brought_up_to_date`).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
@@ -14,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import pairwise
@@ -39,6 +43,8 @@ class FaultRow:
     state: str = NOT_RUN
     """`passed`, `failed`, `skipped: <why>` or `not run`."""
     tries: int = 1
+    measured: str = ""
+    """When, on what machine and with what, as `measured_where` says it."""
 
 
 @dataclass(slots=True)
@@ -155,8 +161,10 @@ def as_markdown(rows: Sequence[FaultRow], titles: dict[str, str], *, up: str = "
         "repeated or different. Seconds are from the fault to the first sign that work goes on, on the machine named",
         "here; where a fault only slows work down, they are what it took longer.",
         "",
-        f"{measured_where()} {len(passed)} of {len(rows)} rows measured.",
+        f"{len(passed)} of {len(rows)} rows measured:",
+        "",
     ]
+    lines += [f"- {count}: {where}" for where, count in Counter(row.measured for row in passed).items()]
     for file in dict.fromkeys(row.file for row in rows):
         lines += ["", f"## {titles.get(file) or file}", "", _HEAD, _RULE]
         lines += [_line(row, up) for row in rows if row.file == file]
@@ -171,6 +179,35 @@ def _line(row: FaultRow, up: str) -> str:
     test = f"[{row.test.removeprefix('test_').replace('_', ' ')}]({up}{row.file})"
     cells = (row.cause, row.happens, seconds_lost(row), data_lost(row), test)
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def brought_up_to_date(known: Sequence[FaultRow], ran: Sequence[FaultRow], *, whole: bool) -> list[FaultRow]:
+    """The rows that are known with those of a run in their places. What it skipped keeps what it had measured before;
+    `whole`: all tests were asked for, so what is not among them is no more."""
+    before, now = {(row.file, row.test): row for row in known}, {(row.file, row.test): row for row in ran}
+    names = list(now) if whole else list(before | now)
+    rows = (
+        now[name] if name in now and (_came_out(now[name]) or name not in before) else before[name] for name in names
+    )
+    return sorted(rows, key=lambda row: row.file)  # within a file as they stand there
+
+
+def _came_out(row: FaultRow) -> bool:
+    return row.state in ("passed", "failed")
+
+
+def as_lines(rows: Iterable[FaultRow]) -> str:
+    """A line of JSON for each row."""
+    return "".join(json.dumps(asdict(row)) + "\n" for row in rows)
+
+
+def rows_of(lines: str) -> list[FaultRow]:
+    """What `as_lines` wrote."""
+    rows = []
+    for told in map(json.loads, lines.splitlines()):
+        seconds, data = tuple(told.pop("seconds")), tuple((lost, of, unit) for lost, of, unit in told.pop("data"))
+        rows.append(FaultRow(seconds=seconds, data=data, **told))
+    return rows
 
 
 def measured_where() -> str:

@@ -88,11 +88,13 @@ class Place:
         return self.run("submit", *words, "--address", self.head.dashboard, "--json", **how)
 
     def facts(self, question: str) -> list[dict[str, Any]]:
-        """What the cluster's state API answers."""
+        """What the cluster's state API answers: all of it, for unasked it shows any hundred."""
         headers = {"Authorization": f"Bearer {self.head.token}"}
-        url = f"{self.head.dashboard}/api/v0/{question}?detail=1"
-        told: list[dict[str, Any]] = requests.get(url, headers=headers, timeout=60).json()["data"]["result"]["result"]
-        return told
+        url = f"{self.head.dashboard}/api/v0/{question}?detail=1&limit=10000"
+        told: dict[str, Any] = requests.get(url, headers=headers, timeout=60).json()["data"]["result"]
+        assert told["total"] == len(told["result"])
+        rows: list[dict[str, Any]] = told["result"]
+        return rows
 
     def jobs(self, verb: str, *words: object, **how: Any) -> tuple[Any, str]:
         return self.run("jobs", verb, *words, "--address", self.head.dashboard, **how)

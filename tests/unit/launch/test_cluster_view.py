@@ -227,7 +227,7 @@ def doctor(head: RayHead, **environment: str) -> tuple[int, dict[str, Any], str]
 def test_on_a_real_cluster_that_is_full_each_one_that_waits_is_told_with_why(full: RayHead) -> None:
     expected = {
         "task decode_clip": (3, False, "1 node could take it and is held by actor Hog with CPU 2"),
-        "task train_step": (1, True, "no node has so much; the most is GPU 0, CPU 2"),
+        "task train_step": (1, True, "no node has so much; the most is CPU 2, GPU 0"),
         "task lost": (1, True, "no node alive has the labels pool=nowhere"),
         "placement group too-large": (2, True, "no node has so much; the most is CPU 2"),
         "task after_others": (1, False, "waits for the results of other tasks"),

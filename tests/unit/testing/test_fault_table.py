@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cineray.testing.fault_table import Fault, FaultRow, as_markdown, as_text
+from cineray.testing.fault_table import Fault, FaultRow, as_lines, as_markdown, as_text, brought_up_to_date, rows_of
 
 FAULTS = Path(__file__).resolve().parents[2] / "faults" / "conftest.py"
 
@@ -78,6 +78,7 @@ def test_a_test_that_did_not_measure_is_told_what_is_missing() -> None:
 
 def row(**told: object) -> FaultRow:
     given = {"file": "tests/faults/test_a.py", "test": "test_x_y", "cause": "a | b", "happens": "it goes on"}
+    given["measured"] = "on a day"
     return FaultRow(**(given | {"state": "passed"} | told))  # type: ignore[arg-type]
 
 
@@ -99,8 +100,26 @@ def test_the_page_has_a_line_for_each_test_by_file_and_says_what_did_not_run() -
         f"| a \\| b | it goes on | - | skipped: needs root | {of_b}",
         f"| a \\| b | it goes on | - | failed | {of_b}",
     ]
-    assert " 2 of 4 rows measured." in page
+    assert "\n2 of 4 rows measured:\n\n- 2: on a day\n" in page
     assert "0 of 28 batches" in as_text(rows)[1]
+
+
+def test_a_run_of_a_part_brings_its_own_rows_up_to_date_and_leaves_the_others() -> None:
+    known = [
+        row(test="test_1", seconds=(9.0,), data=((0, 3, "steps"),)),
+        row(test="test_2"),
+        row(test="test_gone"),
+        row(file="tests/faults/test_b.py", test="test_3", measured="on another day"),
+    ]
+    ran = [
+        row(test="test_1", measured="today"),
+        row(test="test_2", state="skipped: no root"),
+        row(test="test_new", state="failed"),
+    ]
+    assert rows_of(as_lines(known)) == known
+    part, whole = (brought_up_to_date(known, ran, whole=whole) for whole in (False, True))
+    assert part == [ran[0], known[1], known[2], ran[2], known[3]]
+    assert whole == [ran[0], known[1], ran[2]]
 
 
 TESTS = '''
@@ -129,7 +148,7 @@ def test_root(fault):
 '''
 
 
-def run(folder: Path, tests: str, **environment: str) -> tuple[str, str]:
+def run(folder: Path, tests: str, asked: str = "tests/faults", **environment: str) -> tuple[str, str]:
     """What a pytest of its own says of these tests with the table's conftest.py, and the page that it writes."""
     here = folder / "tests" / "faults"
     here.mkdir(parents=True, exist_ok=True)
@@ -137,7 +156,7 @@ def run(folder: Path, tests: str, **environment: str) -> tuple[str, str]:
     (here / "test_made.py").write_text(tests)
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    fault: of the table\n")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("CINERAY_FAULTS", "PYTEST_"))}
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/faults"]
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", asked]
     done = subprocess.run(
         command, cwd=folder, env=clean | environment, capture_output=True, text=True, check=False, timeout=120
     )
@@ -158,6 +177,16 @@ def test_the_marks_make_the_rows_and_what_did_not_measure_fails(tmp_path: Path) 
         "| no root | it is skipped | - | skipped: needs root",
     ]
     assert "\n## Made troubles\n" in page
+
+    part = TESTS.replace("[n], expected=[n]", "[n, 3], expected=[n, 3]").replace('"long"', '"longer"')
+    _, page = run(tmp_path, part, "tests/faults/test_made.py::test_measured", **asked)
+    assert [line.rpartition(" | [")[0] for line in page.splitlines() if line.startswith("| ")][1:] == [
+        "| measured 1 | it goes on | 0.0 | 0 of 2 things",
+        "| measured 2 | it goes on | 0.0 | 0 of 2 things",
+        "| nothing measured | it fails | - | failed",
+        "| long | it waits to be asked for | 1.0 | 0 of 1 things",
+        "| no root | it is skipped | - | skipped: needs root",
+    ], "a part that was run alone changes its own rows"
 
 
 def test_long_ones_are_skipped_with_their_reason_and_no_page_is_written_unasked(tmp_path: Path) -> None:

@@ -287,8 +287,10 @@ def _of_tasks(tasks: Iterable[Mapping[str, Any]]) -> Iterable[Holder]:
 
 
 def _pairs(named: Mapping[str, Any]) -> str:
+    """By name: Ray tells resources in no order."""
     told = [
-        f"{name} {value:g}" if isinstance(value, int | float) else f"{name}={value}" for name, value in named.items()
+        f"{name} {value:g}" if isinstance(value, int | float) else f"{name}={value}"
+        for name, value in sorted(named.items())
     ]
     return ", ".join(told) or "nothing"
 
