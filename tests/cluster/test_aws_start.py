@@ -8,6 +8,7 @@ machine for decoding, meets an EC2 that has none of some types.
 from __future__ import annotations
 
 import copy
+import json
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import yaml
 pytest.importorskip("ray")
 from cineray.launch.nodes.sold_out import last_refused, without_refused, write_whole
 from cineray.testing.clusters.aws_account import REGION, filled_in, instances, open_to_the_world, prepared_account
+from cineray.testing.clusters.aws_policy import Account, allows
 from cineray.testing.clusters.aws_server import Desk, serving
 from cineray.testing.events import until
 
@@ -100,6 +102,7 @@ def test_machines_come_as_the_file_says_and_all_go_again(cloud: Cloud) -> None:
     from ray.autoscaler.tags import TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 
     made = started(cloud.config)
+    cloud.desk.changes.clear()
     provider = AWSNodeProvider(made["provider"], made["cluster_name"])
     for name, kind in (("head", "head"), ("decode-spot-c6id", "worker"), ("gpu", "worker")):
         tags = {TAG_RAY_NODE_KIND: kind, TAG_RAY_USER_NODE_TYPE: name}
@@ -117,8 +120,24 @@ def test_machines_come_as_the_file_says_and_all_go_again(cloud: Cloud) -> None:
         assert one["tags"]["ray-cluster-name"] == "cineray", "what the head's rights to end machines hang on"
         disks = [disk["Ebs"]["VolumeId"] for disk in one["BlockDeviceMappings"]]
         assert all(disk["Encrypted"] for disk in cloud.ec2.describe_volumes(VolumeIds=disks)["Volumes"])
+    tags = {one["InstanceId"]: one["tags"] for one in there.values()}
     provider.terminate_nodes(provider.non_terminated_nodes({}))
     assert machines(cloud.ec2) == {}
+    assert not_allowed(cloud, made, tags) == {("iam:PassRole", "role/cineray-head")}, "the head is started by you"
+
+
+def not_allowed(cloud: Cloud, made: dict[str, Any], tags: dict[str, dict[str, str]]) -> set[tuple[str, str]]:
+    """Of what EC2 was asked to change, what the head's policy would refuse, filled in as the file is."""
+    node = made["available_node_types"]["gpu"]["node_config"]
+    policy = (AWS.parent / "policies" / "aws-head.json").read_text()
+    mine = {"subnet": node["SubnetIds"][0], "sg": node["SecurityGroupIds"][0], "ami": node["ImageId"]}
+    for kind, name in mine.items():
+        policy = policy.replace(f"{kind}-00000000000000000", name)
+    statements = json.loads(policy)["Statement"]
+    account, asked = Account("111122223333", REGION), cloud.desk.changes
+    assert {action for action, _ in asked} == {"ec2:RunInstances", "ec2:TerminateInstances"}
+    requests = [request for action, told in asked for request in account.requests(action, told, tags)]
+    return {(one.action, one.resource.rpartition(":")[2]) for one in requests if not allows(statements, one)}
 
 
 def machines(ec2: Any) -> dict[str, dict[str, Any]]:

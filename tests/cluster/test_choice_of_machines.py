@@ -1,6 +1,7 @@
 """Which machines of cluster/vm Ray's own autoscaler (its second version) starts for decoding, by its own scheduler.
 
-The files are as they stand; a task asks for one core on a node with the label of decoding nodes, as the feed's do.
+The files are as they stand; a task asks for a core, and for some memory, on a node with the label of decoding nodes, as
+the feed's do: Ray Data asks for what the tasks before made.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def test_rays_autoscaler_alone_takes_the_highest_priority_and_of_equal_ones_the_
     assert launched(told) == "decode-spot-c6id"
     types["decode-spot-r6id"]["priority"] = 2
     assert launched(told) == "decode-spot-r6id"
-    types["decode-fallback"]["resources"] = {"CPU": 2}
+    types["decode-fallback"]["resources"] |= {"memory": 8_000_000_000}
     assert launched(told) == "decode-fallback", "what fits better comes before any priority"
 
 
@@ -53,7 +54,7 @@ def launched(told: Document) -> str:
     no_keys = {"auth": {"ssh_user": "ubuntu"}}  # it would read them
     config = AutoscalingConfig(copy.deepcopy({**told, **no_keys}), skip_content_hash=True)
     decoding = [[("ray-subcluster", LabelSelectorOperator.LABEL_OPERATOR_IN, ["decode"])]]
-    task = ResourceRequestUtil.make({"CPU": 1}, label_selectors=decoding)
+    task = ResourceRequestUtil.make({"CPU": 1, "memory": 2_500_000}, label_selectors=decoding)
     wanted = SchedulingRequest(
         disable_launch_config_check=True,
         node_type_configs=config.get_node_type_configs(),

@@ -1,6 +1,7 @@
-"""No token, no entry: a table of doors of a real Ray and of who comes with which key, from here and from elsewhere.
+"""No token, no entry: a table of doors of a real Ray and of who comes with which key.
 
-Beside the locked Ray stands one without a token, to show that the same probes do get in where nothing stops them.
+Beside the locked Ray stands one without a token, to show that the same probes do get in where nothing stops them. Who
+comes from another machine: test_locked_elsewhere.py.
 """
 
 from __future__ import annotations
@@ -9,11 +10,9 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -23,9 +22,11 @@ import pytest
 
 pytest.importorskip("ray")
 import grpc
+import psutil
 import ray.dashboard
-from ray.core.generated import autoscaler_pb2, gcs_service_pb2, node_manager_pb2
+from ray.core.generated import gcs_service_pb2
 
+from cineray.testing.clusters.ray_doors import entered, procedures, spoken, who_enters
 from cineray.testing.clusters.ray_head import RayHead, free_ports
 
 pytestmark = [pytest.mark.ray, pytest.mark.network, pytest.mark.slow]
@@ -109,45 +110,68 @@ def test_no_route_that_this_ray_has_opens_without_the_token(locked: RayHead) -> 
     assert status(locked, "POST", ENTRANCE, {}) == 401
 
 
-def procedures() -> list[tuple[str, str]]:
-    """Ray's own protocol, as its definitions list it: who answers, and the names of what can be asked."""
-    files = {"head": (gcs_service_pb2, autoscaler_pb2), "node": (node_manager_pb2,)}
-    return [
-        (who, f"/{service.full_name}/{method.name}")
-        for who, told in files.items()
-        for file in told
-        for service in file.DESCRIPTOR.services_by_name.values()
-        for method in service.methods
-    ]
+AT_WORK = """
+import sys, ray
+ray.init(logging_level="ERROR", log_to_driver=False)
+actor = ray.remote(num_cpus=0.1)(type("Actor", (), {"is_there": lambda self: True})).remote()
+print(ray.get(actor.is_there.remote()), flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def at_work(head: RayHead) -> Iterator[int]:
+    """A driver and a worker, which have ports of their own; the driver's number."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", AT_WORK], env=head.environment, text=True, **pipes) as driver:
+        assert driver.stdin is not None
+        assert driver.stdout is not None
+        try:
+            assert driver.stdout.readline() == "True\n"
+            yield driver.pid
+        finally:
+            driver.stdin.close()
+
+
+def ports_of(processes: list[int]) -> list[int]:
+    """On which they listen."""
+    found: set[int] = set()
+    for number in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            open_ = psutil.Process(number).net_connections(kind="tcp")
+            found |= {one.laddr.port for one in open_ if one.status == psutil.CONN_LISTEN}
+    return sorted(found)
+
+
+ANSWER = {
+    "ray.rpc.NodeInfoGcsService",
+    "ray.rpc.JobInfoGcsService",
+    "ray.rpc.autoscaler.AutoscalerStateService",
+    "ray.rpc.NodeManagerService",
+    "ray.rpc.ObjectManagerService",
+    "ray.rpc.CoreWorkerService",
+    "ray.rpc.RayletDriver",
+    "ray.rpc.ReporterService",
+}
+"""Among those that were found: the heads', a node's, a worker's, which runs what it is sent, and the clients' door."""
 
 
 def test_no_procedure_of_rays_own_protocol_answers_without_the_token(locked: RayHead) -> None:
     right = [("authorization", f"Bearer {locked.token}")]
-    wrong = [("authorization", f"Bearer {'0' * 64}")]
     with grpc.insecure_channel(locked.address) as head:
-        told = gcs_service_pb2.GetAllNodeInfoReply.FromString(
-            asked(head, "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo", right)
-        )
-        (node,) = told.node_info_list
-        with grpc.insecure_channel(f"{node.node_manager_address}:{node.node_manager_port}") as nodes:
-            ways = {"head": head, "node": nodes}
-            assert len(procedures()) > 80
-            found = {one: {code(ways[one[0]], one[1], key) for key in ([], wrong)} for one in procedures()}
-    assert {one: codes for one, codes in found.items() if codes != {grpc.StatusCode.UNAUTHENTICATED}} == {}
+        told = asked(head, "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo", right)
+        assert len(gcs_service_pb2.GetAllNodeInfoReply.FromString(told).node_info_list) == 1, "with it they do"
+    assert len(procedures()) > 140
+    with at_work(locked) as driver:
+        found = spoken((), locked.host, ports_of([*locked.processes(), driver]))
+    refused = {name.split("/")[1] for answers in found.values() for name, code in answers if code == "UNAUTHENTICATED"}
+    assert refused >= ANSWER
+    assert entered(found) == []
 
 
 def asked(channel: grpc.Channel, name: str, metadata: list[tuple[str, str]]) -> bytes:
     answer: bytes = channel.unary_unary(name)(b"", timeout=60, metadata=metadata, wait_for_ready=True)
     return answer
-
-
-def code(channel: grpc.Channel, name: str, metadata: list[tuple[str, str]]) -> grpc.StatusCode:
-    try:
-        asked(channel, name, metadata)
-    except grpc.RpcError as error:
-        found: grpc.StatusCode = error.code()
-        return found
-    return grpc.StatusCode.OK
 
 
 @pytest.mark.parametrize("path", OPEN)
@@ -164,40 +188,6 @@ def test_with_the_token_the_same_doors_open(locked: RayHead) -> None:
     assert status(locked, "GET", "/api/version", right) == 200
     assert status(locked, "GET", "/api/v0/nodes", right) == 200
     assert status(locked, "POST", "/api/jobs/", right) == 200
-
-
-ENTER = "import ray; ray.init(address='{address}', logging_level='ERROR'); print('in', len(ray.nodes()))"
-WRONG = {"no token": {"RAY_AUTH_MODE": "disabled"}, "a wrong one": {"RAY_AUTH_TOKEN": "0" * 64}}
-
-
-def who_enters(head: RayHead, within: tuple[str, ...] = ()) -> list[str]:
-    """Which of several drivers gets in. One without the right token waits for longer than anybody would: those begin
-    first, and are ended when two with the right one have come in, one after the other."""
-    outside = {name: text for name, text in head.environment.items() if name != "RAY_AUTH_TOKEN_PATH"}
-    command = [*within, sys.executable, "-c", ENTER.format(address=head.address)]
-
-    def driver(**environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            command,
-            env=outside | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-
-    with contextlib.ExitStack() as ended:
-        drivers = {name: ended.enter_context(driver(**told)) for name, told in WRONG.items()}
-        for one in drivers.values():
-            ended.callback(one.kill)
-        entered = []
-        for _ in range(2):
-            said, _ = driver(RAY_AUTH_TOKEN=head.token).communicate(timeout=120)
-            entered += ["the token"] if "in 1" in said else []
-        for name, one in drivers.items():
-            one.kill()
-            entered += [name] if "in 1" in (one.stdout.read() if one.stdout else "") else []
-    return entered
 
 
 def test_a_driver_without_the_token_does_not_get_in_and_with_it_does(locked: RayHead) -> None:
@@ -252,128 +242,3 @@ def test_the_probes_do_get_in_where_there_is_no_token() -> None:
         assert status(head, "POST", "/api/jobs/", {}) == 200
         assert status(head, "GET", "/api/v0/nodes", {}) == 200
         assert set(who_enters(head)) == {"no token", "a wrong one", "the token"}
-
-
-# ---- from another machine --------------------------------------------------------------------------------------------
-
-HEAD_IP, OTHER_IP = "198.18.70.1", "198.18.70.2"
-
-
-@pytest.fixture
-def two_machines() -> Iterator[tuple[str, str]]:
-    """Two network namespaces with a cable between them: the head's, and somebody else's."""
-    if os.geteuid() != 0 or not all(shutil.which(name) for name in ("ip", "ss")):
-        pytest.skip("another machine is a network namespace here, which needs root and the programs `ip` and `ss`")
-    names = (f"cin-a-{os.getpid()}", f"cin-b-{os.getpid()}")
-    made = [["netns", "add", name] for name in names]
-    made += [["link", "add", "e0", "netns", names[0], "type", "veth", "peer", "name", "e0", "netns", names[1]]]
-    for name, ip in zip(names, (HEAD_IP, OTHER_IP), strict=True):
-        made += [["-n", name, "addr", "add", f"{ip}/24", "dev", "e0"], ["-n", name, "link", "set", "e0", "up"]]
-        made += [["-n", name, "link", "set", "lo", "up"], ["-n", name, "route", "add", "default", "dev", "e0"]]
-    try:
-        for words in made:
-            done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                pytest.skip(f"no network namespaces here: ip {' '.join(words)}: {done.stderr.strip()}")
-        yield names
-    finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
-
-
-PROBE = """
-import json, sys, urllib.error, urllib.request
-from concurrent.futures import ThreadPoolExecutor
-SECONDS = float(sys.argv[2])
-def status(method, url):
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=SECONDS) as answer:
-            return "figures" if answer.read(7) == b"# HELP " else answer.status
-    except urllib.error.HTTPError as error:
-        return error.code
-    except Exception as error:
-        return "refused" if "refused" in str(error) else "not HTTP"
-with ThreadPoolExecutor(16) as asking:
-    print(json.dumps(list(asking.map(lambda one: status(*one), json.loads(sys.argv[1])))))
-"""
-Question = tuple[str, str]
-ASKED = ("GET", "POST")
-
-
-def probed(within: tuple[str, ...], questions: list[Question], seconds: float = 60.0) -> list[int | str]:
-    """What each answers, asked without any key, in one process there."""
-    command = [*within, sys.executable, "-c", PROBE, json.dumps(questions), str(seconds)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    found: list[int | str] = json.loads(done.stdout)
-    return found
-
-
-def reachable_ports(within: tuple[str, ...]) -> list[int]:
-    """Ports on which something listens for other machines."""
-    done = subprocess.run([*within, "ss", "-Hltn"], capture_output=True, text=True, check=True)
-    addresses = [line.split()[3] for line in done.stdout.splitlines()]
-    own = ("127.", "[::1]", "[::ffff:127.")
-    return sorted({int(one.rpartition(":")[2]) for one in addresses if not one.startswith(own)})
-
-
-@pytest.mark.parametrize("bound", ["127.0.0.1", "0.0.0.0"])
-def test_from_another_machine_no_port_does_anything_without_the_token(
-    two_machines: tuple[str, str], bound: str
-) -> None:
-    """A dashboard that listens on 127.0.0.1 is not there at all; one that listens for all, as in a pod, asks for the
-    token. Ray's other ports are found by looking, so that a new one in a new Ray is tried too."""
-    here, there = (("ip", "netns", "exec", name) for name in two_machines)
-    with RayHead(cpus=1, host=HEAD_IP, dashboard_host=bound, within=here) as head:
-        url = f"http://{HEAD_IP}:{head.dashboard_port}/api/jobs/"
-        expected = "refused" if bound == "127.0.0.1" else 401
-        assert probed(there, [("GET", url), ("POST", url)]) == [expected, expected]
-        ports = reachable_ports(here)
-        assert head.port in ports
-        assert (head.dashboard_port in ports) == (bound != "127.0.0.1")
-        told = tried(there, HEAD_IP, ports)
-        assert "figures" in told.values(), (
-            "metrics ports have no token, and answer whatever is asked with their figures"
-        )
-        assert who_enters(head, there) == ["the token", "the token"]
-
-
-def tried(there: tuple[str, ...], ip: str, ports: list[int]) -> dict[Question, int | str]:
-    """Each port asked from there for what would do something; nothing of it is done."""
-    doors = ["/api/jobs/", "/api/job_agent/jobs/", "/api/version", "/logs", "/api/local_raylet_healthz"]
-    questions = [(method, f"http://{ip}:{port}{door}") for port in ports for door in doors for method in ASKED]
-    told = dict(zip(questions, probed(there, questions, seconds=5.0), strict=True))  # what is not HTTP never answers
-    entered = [f"{' '.join(one)} answers {code}" for one, code in told.items() if isinstance(code, int) and code < 400]
-    assert [one for one in entered if "healthz" not in one] == []
-    return told
-
-
-EMBEDDED = """
-import sys
-from cineray.telemetry.ray_session import connected
-with connected(num_cpus=1, object_store_memory=80_000_000):
-    print("up", file=sys.__stdout__, flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_from_another_machine_the_ray_that_a_command_starts_for_itself_does_nothing_without_its_token(
-    two_machines: tuple[str, str], tmp_path: Path
-) -> None:
-    """It has no dashboard; what of it listens for other machines, its nodes' job API too, asks for the token."""
-    here, there = (("ip", "netns", "exec", name) for name in two_machines)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short: Ray's sockets lie in it
-        environment |= {"HOME": str(tmp_path), "RAY_TMPDIR": folder}
-        command = [*here, sys.executable, "-c", EMBEDDED]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        with subprocess.Popen(command, env=environment, text=True, **pipes) as embedded:
-            assert embedded.stdin is not None
-            assert embedded.stdout is not None
-            try:
-                assert embedded.stdout.readline() == "up\n", embedded.stderr.read() if embedded.stderr else ""
-                ports = reachable_ports(here)
-                assert len(ports) > 0
-                assert 8265 not in ports
-                tried(there, HEAD_IP, ports)
-            finally:
-                embedded.stdin.close()

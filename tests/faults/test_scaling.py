@@ -182,10 +182,11 @@ def test_one_node_comes_for_a_trainer_that_one_node_can_feed_and_no_more(
     wait_until_none_is_left(kube)
     with driver(kube, spec, tmp_path, cores=0.3) as run:
         with kube.no_capacity():
-            run.until(lambda: bool(doctor(kube)["waiting"]), "task that waits")
-            (waits, *_) = doctor(kube)["waiting"]
-            assert waits["labels"] == {"ray-subcluster": "decode"}
-            assert waits["why"] == "no node alive has the labels ray-subcluster=decode"
+            told = [({"ray-subcluster": "decode"}, "no node alive has the labels ray-subcluster=decode")]
+            run.until(
+                lambda: [(one["labels"], one["why"]) for one in doctor(kube)["waiting"]] == told,
+                "wait for a node that decodes, and for nothing else",
+            )
         with fault.hit():
             run.wait_for_step(0)
         assert len(kube.pods("decode")) == 1, "from nothing"

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -116,7 +117,7 @@ class AheadPolicy(BackpressurePolicy):  # type: ignore[misc]
 
         Not while a run begins and hands are still being filled, which is over once ranks have used what they hold.
         """
-        at_work, slots = self._decoder.num_active_tasks(), self.slots()
+        at_work, slots = self.at_work(), self.slots()
         ready = self.ahead() - at_work
         taken = self._decoder.metrics.num_tasks_finished - ready
         begins = taken <= 2 * self.bound.world * (self.bound.in_hand + 1)
@@ -130,7 +131,7 @@ class AheadPolicy(BackpressurePolicy):  # type: ignore[misc]
         inside = sum(self._topology[op].total_enqueued_input_blocks() for op in self._behind[1:])
         # The output of one operator is the input of the next: the same queue, counted once.
         doubled = sum(self._topology[op].output_queue.num_blocks for op in self._behind[:-1])
-        return int(self._decoder.num_active_tasks() + queued + inside - doubled)
+        return self.at_work() + int(queued + inside - doubled)
 
     def depth(self) -> int:
         """How many rows may be ahead."""
@@ -155,6 +156,14 @@ class AheadPolicy(BackpressurePolicy):  # type: ignore[misc]
         in_use = self.bound.world + math.ceil(self._rows_per_second() * _FREED_AFTER_SECONDS)
         unspilled = int(_SPILL_SHARE * share / _RAY_DATA_SHARE) // self.bound.row_bytes - in_use
         return max(1, min(ahead, unspilled) - in_hand)
+
+    def at_work(self) -> int:
+        """How many decode tasks Ray has been given and has not finished."""
+        return int(self._decoder.num_active_tasks())
+
+    def place_by(self, told: Callable[[], dict[str, Any]]) -> None:
+        """Ask this, at each decode task, for what Ray is told of where it runs."""
+        self._decoder._ray_remote_args_fn = told
 
     def slots(self) -> int:
         """How many tasks the nodes that decode have cores for."""

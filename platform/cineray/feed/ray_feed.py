@@ -91,7 +91,11 @@ class RayFeed:
         with ray.data.DataContext.current(context):
             # Listing needs no core; asking for none also keeps Ray Data from joining the two into one task.
             listed = ray.data.read_datasource(
-                rows, override_num_blocks=rows.listers, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=1)
+                rows,
+                override_num_blocks=rows.listers,
+                num_cpus=0,
+                label_selector=_not_for_decoding(options),
+                compute=ray.data.TaskPoolStrategy(size=1),
             )
             return listed.map_batches(
                 make_row,
@@ -163,6 +167,14 @@ def _shard(options: RayOptions, iterator: Any, steps: range, rank: int) -> RaySh
         max_substituted_fraction=options.spec.recipe.max_substituted_fraction,
         stall_seconds=options.stall_seconds,
     )
+
+
+def _not_for_decoding(options: RayOptions) -> dict[str, str] | None:
+    """Where rows are listed: beside the trainers. A lister lives as long as its rows last, and a decoding node with one
+    would never be idle, so that no autoscaler could take it away. Where all nodes decode, on any."""
+    label = dict(options.decode_label or {})
+    others = [node for node in ray.nodes() if node["Alive"] and not label.items() <= node["Labels"].items()]
+    return {name: f"!{value}" for name, value in label.items()} if others else None
 
 
 def _set(context: Any, options: RayOptions) -> None:

@@ -7,7 +7,8 @@ twice what there is while trainers wait for decoders, and none otherwise.
 Left to itself Ray Data asks for twice the cores whenever half of them are in use, as they are where decoding keeps up
 with its trainer well; and what was once asked for it asks for until the end, so that no node may go. The first node
 needs no wish: tasks that wait for a node with their label are enough for an autoscaler. And Ray Data spreads tasks over
-all nodes, so that none is ever idle; Ray's own way is to fill half of a node before it takes the next.
+all nodes, and Ray sends them where their arguments lie, which after a while is on all of them: no node is ever idle.
+So nodes for decoding are filled in one order here (`InTurn`), and the last are left alone when there is less to do.
 
 This is where the feed hangs on to Ray Data's scaling; the executor's attributes that are used are not promised by Ray.
 """
@@ -16,11 +17,13 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import ray
 from ray.data._internal.cluster_autoscaler import ClusterAutoscaler
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cineray.feed.ray_ahead import AheadPolicy
 
@@ -32,6 +35,8 @@ _ASK_SECONDS = 10.0
 OVER_SECONDS = 20.0
 """What holds for so long is more than a batch that was large, or a moment in which somebody else had the cores."""
 _MOST_OF = 0.5
+_LOOK_SECONDS = 5.0
+"""How old a list of nodes may be. A node that is gone by then costs nothing: its task goes to another."""
 
 
 class Waiting:
@@ -96,6 +101,45 @@ class FeedScaling(ClusterAutoscaler):  # type: ignore[misc]
         return self._rays.get_total_resources()
 
 
+class InTurn:
+    """Where the next decode task would best run: on the first node, in an order that stays, that the tasks at work do
+    not fill. Only a wish: a node that is full, gone or leaving is passed over by Ray."""
+
+    def __init__(
+        self, policy: AheadPolicy, label: Mapping[str, str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._policy, self._label, self._clock = policy, label, clock
+        self._nodes: Sequence[tuple[str, int]] = ()
+        self._looked_at = -_LOOK_SECONDS
+
+    def __call__(self) -> dict[str, Any]:
+        """What Ray is told with the task."""
+        if self._clock() - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at = self._clock()
+            self._nodes = decoding_nodes(ray.nodes(), self._label, self._policy.bound.cpus_per_task)
+        node = next_node(self._nodes, self._policy.at_work())
+        if not node:
+            return {}
+        return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True)}
+
+
+def decoding_nodes(
+    nodes: Sequence[Mapping[str, Any]], label: Mapping[str, str], cpus_per_task: float
+) -> list[tuple[str, int]]:
+    """Ids of the nodes alive that have the label, in order, each with how many tasks it has cores for."""
+    alive = [node for node in nodes if node["Alive"] and label.items() <= node["Labels"].items()]
+    return sorted((node["NodeID"], int(node["Resources"].get("CPU", 0) / cpus_per_task)) for node in alive)
+
+
+def next_node(nodes: Sequence[tuple[str, int]], at_work: int) -> str:
+    """The first node with room for one more than there are at work; none where all are full."""
+    for node, slots in nodes:
+        if at_work < slots:
+            return node
+        at_work -= slots
+    return ""
+
+
 def install(context: Any) -> None:
     """Make a dataset's context scale so."""
     context.custom_execution_callback_classes = [*context.custom_execution_callback_classes, ScalesByWaiting]
@@ -111,3 +155,6 @@ class ScalesByWaiting(ExecutionCallback):  # type: ignore[misc]
         """Called once, before the first task."""
         (policy,) = (one for one in executor._backpressure_policies if isinstance(one, AheadPolicy))
         executor._cluster_autoscaler = FeedScaling(executor._cluster_autoscaler, policy)
+        label = executor._data_context.execution_options.label_selector
+        if label:
+            policy.place_by(InTurn(policy, label))

@@ -12,15 +12,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cineray.errors import UsageError
-from cineray.feed.job import SUBCLUSTER
+from cineray.feed.job import SAYS_DECODE, SUBCLUSTER
 from cineray.launch.clients import Cluster
 from cineray.launch.cluster.files import ClusterFiles, read_cluster
 from cineray.launch.observe.view import Node, nodes_of
 from cineray.train.accelerators import ON_GPUS
 from cineray.train.accelerators import SAYS as SAYS_TRAIN
 
-SAYS_DECODE = "cineray-decode"
-"""The head's label: the value of `ray-subcluster` on the nodes that decode, there or to come."""
 _USUAL = "decode"
 
 

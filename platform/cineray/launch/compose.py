@@ -25,6 +25,7 @@ from cineray.storage import join_uri
 COMMANDS: Mapping[str, Literal["job", "place"]] = {
     "ingest": "place",
     "curate": "job",
+    "standardise": "place",
     "plan": "job",
     "bench": "job",
     "latents": "job",
@@ -35,7 +36,7 @@ COMMANDS: Mapping[str, Literal["job", "place"]] = {
     "report": "place",
 }
 """What may be sent, and what it is given: a job (or a run, which is one), or a place."""
-_PLACES = frozenset({"--lake", "-l", "--run", "--sweep", "--out", "--against"})
+_PLACES = frozenset({"--lake", "-l", "--run", "--sweep", "--out", "-o", "--against"})
 """Options whose value is a place."""
 _DECODE = {"train": "feed.", "bench": "feed.", "sweep": "base.feed."}
 """Commands that decode by Ray, and where their job says how."""
@@ -142,14 +143,22 @@ def _of_place(wish: Wish, rest: tuple[str, ...]) -> Composed:
         raise UsageError(f"--only chooses files that travel with a job's file, and {wish.job} is a place; leave it out")
     if "--pipeline" in wish.rest:
         raise UsageError("`evaluate --pipeline` compares two jobs' files and leaves a folder; run it on this machine")
+    if any(word.partition("=")[0] == "--advise" for word in wish.rest):
+        raise UsageError("`standardise --advise` reads a job's file and leaves nothing; run it on this machine")
     place = placed_word(
         "JOB" if COMMANDS[wish.command] == "job" else "what the command is given", wish.job, wish.places
     )
     package = make_package(None, code=wish.code)
     sets = (word for one in wish.sets for word in ("--set", one))
     run = place if wish.command in MADE_AT else ""
-    words = (wish.command, place, *rest, *sets)
+    words = (wish.command, place, *rest, *_on_ray(wish), *sets)
     return Composed(_submission(wish, words, package, name=place.rstrip("/").rsplit("/", 1)[-1], run=run), package)
+
+
+def _on_ray(wish: Wish) -> tuple[str, ...]:
+    """What encodes would do so in the process that was sent, which is the head node's."""
+    told = {word.partition("=")[0] for word in wish.rest}
+    return ("--engine", "ray") if wish.command == "standardise" and not told & {"--engine", "--address"} else ()
 
 
 def _submission(wish: Wish, words: tuple[str, ...], package: Package, **told: Any) -> Submission:

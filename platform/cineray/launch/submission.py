@@ -23,7 +23,7 @@ STOP_SECONDS = 300
 """Between being told to stop and being killed: long enough to save a large model. Ray's own default is 3."""
 MADE_AT = {"train": "--run", "sweep": "--sweep"}
 """Commands that make something to go on with, and their option that says where. A file of that name marks the place."""
-LOOKING = frozenset({"ingest", "evaluate", "sample", "report"})
+LOOKING = frozenset({"ingest", "curate", "standardise", "evaluate", "sample", "report"})
 """Commands that are given a place whose content may have changed since."""
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9._-]+")
 

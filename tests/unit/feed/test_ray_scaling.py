@@ -1,4 +1,5 @@
-"""What the feed wishes for: twice the cores after seconds in which trainers waited for decoders, and nothing otherwise.
+"""What the feed wishes for: twice the cores after seconds in which trainers waited for decoders, and nothing otherwise;
+and where its tasks go: to the first nodes, so that the last may be idle.
 
 The same on a cluster that scales: tests/faults/test_scaling.py.
 """
@@ -13,7 +14,7 @@ import pytest
 
 pytest.importorskip("ray")
 from cineray.feed.ray_ahead import Bound
-from cineray.feed.ray_scaling import FeedScaling, Waiting, wanted_tasks
+from cineray.feed.ray_scaling import FeedScaling, Waiting, decoding_nodes, next_node, wanted_tasks
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,22 @@ def test_a_wish_is_sent_every_ten_seconds_and_taken_back_when_trainers_wait_no_m
         seen.limit = second < 35
         scaling.try_trigger_scaling()
     assert seen.sent == [[], [], [{"CPU": 0.5}] * 4, [{"CPU": 0.5}] * 4, [], []]
+
+
+def test_nodes_are_filled_in_an_order_that_stays() -> None:
+    decode = {"ray-subcluster": "decode"}
+
+    def node(name: str, *, cpus: float, alive: bool = True, **labels: str) -> dict[str, Any]:
+        return {"NodeID": name, "Alive": alive, "Labels": labels, "Resources": {"CPU": cpus} if cpus else {}}
+
+    there = [
+        node("c", cpus=1, **{"ray-subcluster": "decode"}),
+        node("head", cpus=0),
+        node("a", cpus=2.5, **{"ray-subcluster": "decode"}),
+        node("b", cpus=4, alive=False, **{"ray-subcluster": "decode"}),
+        node("train", cpus=64, **{"ray-subcluster": "train"}),
+    ]
+    nodes = decoding_nodes(there, decode, 1.0)
+    assert nodes == [("a", 2), ("c", 1)]
+    assert [next_node(nodes, at_work) for at_work in range(5)] == ["a", "a", "c", "", ""], "full: Ray's own choice"
+    assert decoding_nodes(there, decode, 0.5) == [("a", 5), ("c", 2)]

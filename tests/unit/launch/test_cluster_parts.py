@@ -11,7 +11,8 @@ pytest.importorskip("ray")
 import yaml
 
 from cineray.errors import UsageError
-from cineray.launch.cluster_parts import SAYS_DECODE, Part, decoding, described_parts, training
+from cineray.feed.job import SAYS_DECODE
+from cineray.launch.cluster_parts import Part, decoding, described_parts, training
 from cineray.launch.observe.view import Node
 from cineray.train.accelerators import SAYS as SAYS_TRAIN
 

@@ -218,9 +218,10 @@ def test_what_only_looks_at_clips_asks_for_no_gpus(job: str) -> None:
 
 
 def test_what_looks_at_a_place_looks_again_and_what_makes_something_does_not(job: str) -> None:
-    again = [composed("s3://b/x", one, rest=("--lake", "/l")).submission for one in ("ingest", "evaluate", "report")]
+    looking = ("ingest", "curate", "standardise", "evaluate", "report")
+    again = [composed("s3://b/x", one, rest=("--lake", "/l")).submission for one in looking]
     once = [composed(job).submission, composed("s3://b/runs/one").submission, composed(job, "plan").submission]
-    assert [one.looks for one in again] == [True, True, True]
+    assert [one.looks for one in again] == [True] * len(looking)
     assert [one.looks for one in once] == [False, False, False]
 
 
@@ -278,13 +279,27 @@ def test_what_is_known_of_a_job_names_secrets_and_holds_none(job: str) -> None:
 
 
 def test_what_cannot_be_submitted_is_refused(job: str) -> None:
-    with pytest.raises(UsageError, match="`demo` cannot be submitted; wanted one of ingest, curate, plan,"):
+    with pytest.raises(UsageError, match="`demo` cannot be submitted; wanted one of ingest, curate, standardise, plan,"):
         composed(job, "demo")
     with pytest.raises(UsageError, match=r"there is no job at jobs/tyni\.py; give a file of this machine"):
         composed("jobs/tyni.py")
     Path(job).with_name("run.json").write_text("{}")
     with pytest.raises(UsageError, match=r"the job tiny\.py would not travel: of a lake or a run"):
         composed(job)
+
+
+def test_a_standardising_is_sent_with_its_places_and_encodes_by_ray(job: str) -> None:
+    def words(*rest: str) -> tuple[str, ...]:
+        return composed("lakes/a", "standardise", rest=rest).submission.words
+
+    assert words("-o", "shards", "--gop", "8") == (
+        *("standardise", "s3://b/p/lakes/a", "-o", "s3://b/p/shards", "--gop", "8"),
+        *("--engine", "ray"),
+    )
+    assert words("--engine=local")[2:] == ("--engine=local",)
+    assert words("--address", "auto")[2:] == ("--address", "auto")
+    with pytest.raises(UsageError, match="`standardise --advise` reads a job's file"):
+        words("--advise", "jobs/a.py")
 
 
 def test_a_curation_is_sent_with_its_lake_made_definite(job: str) -> None:

@@ -21,7 +21,7 @@ import pytest
 
 from cineray.errors import CinerayError
 from cineray.launch.nodes.cloud_notice import CLOUDS, Metadata, MetadataSilent, Notice, notices_of
-from cineray.launch.nodes.spot_watch import drain_in_time, main, watch
+from cineray.launch.nodes.spot_watch import drain_in_time, find, main, watch
 from cineray.testing.clusters.ray_head import RayHead
 
 Reply = tuple[int, str]
@@ -36,6 +36,7 @@ class Cloud:
         self.tokens = ["first", "second", "third"]
         self.asked: list[str] = []
         self.url = ""
+        self.begin: Callable[[], object] = lambda: None
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -99,18 +100,23 @@ QUIET: dict[str, dict[str, Reply]] = {
 
 
 @contextmanager
-def served(name: str) -> Iterator[Cloud]:
-    """This cloud, saying nothing."""
+def served(name: str, *, late: bool = False) -> Iterator[Cloud]:
+    """This cloud, saying nothing; a late one refuses connections until its `begin()`."""
     cloud = Cloud()
     cloud.says = dict(QUIET[name])
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (KINDS[name],), {"cloud": cloud}))
+    handler = type("Bound", (KINDS[name],), {"cloud": cloud})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler, bind_and_activate=False)
+    server.server_bind()
     cloud.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
+    cloud.begin = lambda: (server.server_activate(), thread.start())
+    if not late:
+        cloud.begin()
     try:
         yield cloud
     finally:
-        server.shutdown()
+        if thread.is_alive():
+            server.shutdown()
         server.server_close()
 
 
@@ -231,6 +237,32 @@ def test_what_speaks_another_language_than_http_is_silence() -> None:
 def test_where_no_cloud_is_each_ones_silence_is_told() -> None:
     with pytest.raises(MetadataSilent, match=r"no cloud answers at http://127\.0\.0\.1:9: aws: .* gcp: .* azure: "):
         notices_of("auto", Metadata(SILENT_ADDRESS))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_metadata_address_that_comes_up_after_the_watcher_is_waited_for_and_recognised(name: str) -> None:
+    with served(name, late=True) as cloud:
+        told: list[tuple[str, str]] = []
+
+        def tell(event: str, *, error: str, asked_for_seconds: float) -> None:
+            assert asked_for_seconds == 600
+            told.append((event, error))
+            cloud.begin()
+
+        found = find("auto", Metadata(cloud.url), tell=tell, every_seconds=0)
+    assert type(found) is CLOUDS[name]
+    ((event, error),) = told
+    assert event == "metadata_silent"
+    assert error.startswith(f"no cloud answers at {cloud.url}: aws: ")
+
+
+def test_a_machine_without_a_cloud_is_told_so_after_the_stated_time(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--address", "127.0.0.1:6379", "--cloud", "auto", "--metadata-url", SILENT_ADDRESS, "--every-seconds", "0"]
+    assert main([*asked, "--find-seconds", "0.01"]) == 1
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert json.loads(first)["event"] == "metadata_silent"
+    assert last.startswith(f"error: asked for 0.01 s: no cloud answers at {SILENT_ADDRESS}: aws: ")
+    assert last.endswith("On a machine of a cloud say which by --cloud; elsewhere there is nothing to watch")
 
 
 # ---- watching and draining -------------------------------------------------------------------------------------------

@@ -61,8 +61,11 @@ def test_it_decodes_on_the_nodes_that_are_for_that_and_trains_on_others(
     assert told["command"].endswith(f"--set {field}")
     assert RunFolder.open(told["run"]).job_facts()["feed"]["decode_subcluster"] == "decode"
     (decodes,) = [node["node_id"] for node in place.facts("nodes") if "ray-subcluster" in node["labels"]]
-    decoded = [task for task in place.facts("tasks") if "MapBatches" in task["name"]]
-    assert {task["node_id"] for task in decoded} == {decodes}
+    tasks = place.facts("tasks")
+    assert {task["node_id"] for task in tasks if "MapBatches" in task["name"]} == {decodes}
+    listed = {task["node_id"] for task in tasks if "PlanRows" in task["name"]}
+    assert len(listed) == 1, "rows are listed where decoding is not: a node that lists is never idle"
+    assert decodes not in listed
     bundles = [bundle for group in place.facts("placement_groups") for bundle in group["bundles"]]
     assert len(bundles) > 0
     assert decodes not in {bundle["node_id"] for bundle in bundles}

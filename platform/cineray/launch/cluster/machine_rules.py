@@ -145,6 +145,9 @@ def _chosen_in_order(types: dict[str, Any], spot: list[str], sure: list[str]) ->
         if other != offered:
             problem = f"offers {other}, and {spot[0]} {offered}; Ray heeds priority only where types fit equally well"
             yield Problem(name, problem)
+    if "memory" not in offered:
+        problem = "resources say no memory, which Ray Data's tasks ask for; wanted bytes, the same for each type"
+        yield Problem(spot[0], f"{problem}: else Ray starts the type with the least first, or none at all")
 
 
 def nodes_go_when_idle(files: ClusterFiles) -> Iterator[Problem]:
@@ -174,14 +177,17 @@ def machines_can_be_set_up(files: ClusterFiles) -> Iterator[Problem]:
 
 
 def registries_let_machines_in(files: ClusterFiles) -> Iterator[Problem]:
-    """Docker knows how to show a cloud's private registry who the machine is."""
-    told = files.cluster()
-    commands = " ".join(map(str, told.get("initialization_commands", [])))
+    """Docker asks a helper who the machine is, at each pull: `ray up` on a machine that is there pulls before anything
+    else, and what `docker login` left there has grown old."""
+    commands = " ".join(map(str, files.cluster().get("initialization_commands", [])))
     for image in sorted(_images(files)):
         registry = image.partition("/")[0]
-        known = "credsStore" in commands or "credHelpers" in commands or registry in commands
-        if registry.endswith(PRIVATE_REGISTRIES) and not known:
-            yield Problem("initialization_commands", f"nothing lets docker into {registry}; `docker pull` is refused")
+        helped = "credsStore" in commands or ("credHelpers" in commands and registry in commands)
+        if registry.endswith(PRIVATE_REGISTRIES) and not helped:
+            problem = (
+                f"no helper lets docker into {registry}; wanted credHelpers or credsStore in ~/.docker/config.json"
+            )
+            yield Problem("initialization_commands", problem)
 
 
 def _images(files: ClusterFiles) -> set[str]:

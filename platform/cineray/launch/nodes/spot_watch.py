@@ -5,7 +5,8 @@ few seconds; on a notice the node is drained, so that Ray starts nothing new the
     python -m cineray.launch.nodes.spot_watch --now --seconds 25   as the preStop hook of a pod
 
 Ray has no such watcher. This one waits for a Ray that is not up yet, puts up with a metadata address that is silent for
-a while, and tries again until the deadline when Ray does not answer. It ends with code 0 once the node is drained.
+a while, also at its start, and tries again until the deadline when Ray does not answer. It ends with code 0 once the
+node is drained; with an error where it shall find out whose machine it is on and no cloud speaks for ten minutes.
 """
 
 from __future__ import annotations
@@ -23,12 +24,37 @@ from cineray.launch.nodes.cloud_notice import CLOUDS, LINK_LOCAL, Metadata, Meta
 
 EVERY_SECONDS = 2.0
 """GCP gives half a minute in all."""
+FIND_SECONDS = 600.0
+"""A machine's network comes up after its programs may, and Azure takes two minutes to switch its events on."""
 _RETRY_SECONDS = 1.0
 _AFTER_DEADLINE_SECONDS = 30.0
 """A machine often lives somewhat longer than was said; draining it late is better than not."""
 
 Drain = Callable[[Notice], None]
 Tell = Callable[..., None]
+
+
+def find(
+    cloud: str,
+    metadata: Metadata,
+    *,
+    tell: Tell,
+    for_seconds: float = FIND_SECONDS,
+    every_seconds: float = EVERY_SECONDS,
+) -> Notices:
+    """Whose notices to watch; while none of the clouds speaks, it is told once and asked again. Raises `MetadataSilent`
+    when that has lasted so long that there is none."""
+    began, told = time.monotonic(), False
+    while True:
+        try:
+            return notices_of(cloud, metadata)
+        except MetadataSilent as error:
+            if not told:
+                tell("metadata_silent", error=str(error), asked_for_seconds=for_seconds)
+            told = True
+            if time.monotonic() - began >= for_seconds:
+                raise MetadataSilent(f"asked for {for_seconds:g} s: {error}") from error
+        time.sleep(every_seconds)
 
 
 def watch(source: Notices, *, tell: Tell, every_seconds: float = EVERY_SECONDS) -> Notice:
@@ -81,9 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _noticed(options: argparse.Namespace) -> Notice:
     if options.now:
         return Notice(cloud="here", what="asked to leave", deadline=time.time() + options.seconds)
-    source = notices_of(options.cloud, Metadata(options.metadata_url))
+    metadata = Metadata(options.metadata_url)
+    often, patience = options.every_seconds, options.find_seconds
+    source = find(options.cloud, metadata, tell=_tell, for_seconds=patience, every_seconds=often)
     _tell("watching", cloud=type(source).__name__.removesuffix("Notices").lower(), metadata_url=options.metadata_url)
-    return watch(source, tell=_tell, every_seconds=options.every_seconds)
+    return watch(source, tell=_tell, every_seconds=often)
 
 
 def _drain(address: str, node_id: str) -> Drain:
@@ -119,6 +147,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--address", default="", help="host:port of the Ray head; default: $RAY_ADDRESS")
     parser.add_argument("--node-id", default="", help="the Ray node to drain; default: the one on this machine")
     parser.add_argument("--every-seconds", type=float, default=EVERY_SECONDS, help="how often to ask")
+    parser.add_argument(
+        "--find-seconds", type=float, default=FIND_SECONDS, help="with --cloud auto: when no answer means no cloud"
+    )
     parser.add_argument("--metadata-url", default=LINK_LOCAL, help="where the metadata answers")
     parser.add_argument("--now", action="store_true", help="drain at once, without asking anybody")
     parser.add_argument("--seconds", type=float, default=25.0, help="with --now: when the machine goes")

@@ -11,6 +11,7 @@ with a type and a market (`spot` or `on-demand`) makes EC2 refuse that kind from
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -33,6 +34,8 @@ class Desk:
     def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
         self._application, self._lock = application, threading.Lock()
         self.asked: dict[tuple[str, str], int] = {}
+        self.changes: list[tuple[str, dict[str, str]]] = []
+        """What EC2 was asked to make, name or end, and what it was told; not S3, and no looks."""
         self.sold_out: set[tuple[str, str]] = set()
         """(type, market)."""
 
@@ -40,7 +43,10 @@ class Desk:
         """As of WSGI."""
         who = re.search(r"Credential=([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
         action, told = _question(environ)
-        self._note(who[1] if who else "", action)
+        for what in _deletions(environ) or [action]:
+            self._note(who[1] if who else "", what)
+        if action.startswith("ec2:") and not action.startswith("ec2:Describe"):
+            self.changes.append((action, told))
         wanted = (told.get("InstanceType", ""), told.get("InstanceMarketOptions.MarketType", "on-demand"))
         if action != "ec2:RunInstances" or wanted not in self.sold_out:
             return self._application(environ, start_response)
@@ -69,6 +75,16 @@ def _question(environ: dict[str, Any]) -> tuple[str, dict[str, str]]:
     environ["wsgi.input"] = io.BytesIO(body)
     told = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace")))
     return f"{service[1]}:{told.get('Action', '?')}", told
+
+
+def _deletions(environ: dict[str, Any]) -> list[str]:
+    """Of a question that deletes many objects of a bucket at once, one for each."""
+    if environ["REQUEST_METHOD"] != "POST" or not environ.get("QUERY_STRING", "").startswith("delete"):
+        return []
+    body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+    environ["wsgi.input"] = io.BytesIO(body)
+    keys = [html.unescape(one) for one in re.findall("<Key>([^<]*)</Key>", body.decode())]
+    return [f"s3:DELETE {environ['PATH_INFO'].rstrip('/')}/{key}" for key in keys]
 
 
 @contextmanager

@@ -16,11 +16,14 @@ import json
 import secrets
 import sys
 import threading
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from cineray.testing.clusters import aws_metadata
 from cineray.testing.clusters.machines import Machine, Network
 from cineray.testing.events import until
 
@@ -28,6 +31,8 @@ HEAD_PORT = 6379
 START_SECONDS = 300.0
 KEEPER_LOG = "/tmp/ray/keeper.log"  # noqa: S108 - a machine's own
 WATCH_LOG = "/tmp/ray/spot-watch.log"  # noqa: S108
+_TOLD = "/tmp/ray"  # noqa: S108
+"""Where a machine's metadata address finds what to say."""
 _HEAD_MEMORY = "/tmp/ray/gcs"  # noqa: S108
 _KEEP = ("python", "-m", "cineray.launch.nodes.keep_node", "--detach")
 
@@ -123,6 +128,20 @@ class MachineCluster:
         if self._watched[machine.name]:
             watch = ["python", "-m", "cineray.launch.nodes.spot_watch", "--cloud", "aws", "--address", self.address]
             self._run(machine, [*_KEEP, WATCH_LOG, "--no-wait", "--", *watch])
+
+    def answer_metadata(self, machine: Machine) -> None:
+        """As on a machine of AWS, which nobody takes away so far."""
+        told = machine.outside(_TOLD)
+        (told / "notice").unlink(missing_ok=True)
+        (told / "role").write_text("nobody")
+        machine.run(["ip", "addr", "replace", f"{aws_metadata.ADDRESS}/32", "dev", "lo"])
+        machine.popen(["python", "-I", "-S", aws_metadata.__file__, _TOLD])
+
+    def give_notice(self, machine: Machine, *, seconds: float) -> None:
+        """AWS will take it away so soon. That it goes, is for the test to do."""
+        at = datetime.fromtimestamp(time.time() + seconds, tz=UTC)
+        notice = {"action": "terminate", "time": f"{at:%Y-%m-%dT%H:%M:%SZ}"}
+        (machine.outside(_TOLD) / "notice").write_text(json.dumps(notice))
 
     def nodes(self, at: Machine | None = None) -> dict[str, bool]:
         """Whether each node that the head knows of is alive, by its id with its address: `198.18.0.11 2f3a...`."""

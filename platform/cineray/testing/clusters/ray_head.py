@@ -112,6 +112,14 @@ class RayHead:
         """Ray's own folder of this cluster: logs, sockets."""
         return self._folder / "ray" / "session_latest"
 
+    def processes(self) -> list[int]:
+        """The numbers of all that belongs to it, nodes and their workers too."""
+        groups, found = {group.pid for group in self._groups}, []
+        for number in (int(one.name) for one in Path("/proc").iterdir() if one.name.isdecimal()):
+            with contextlib.suppress(ProcessLookupError):
+                found += [number] if os.getpgid(number) in groups else []
+        return found
+
     def _environment(self, *, locked: bool) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         mode = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_path)}
