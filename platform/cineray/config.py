@@ -11,7 +11,8 @@ import difflib
 import hashlib
 import json
 import runpy
-from collections.abc import Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,14 +65,31 @@ def load_job(path: str | Path, kinds: Mapping[str, type[Config]], sets: Sequence
 
 
 def _python_job(file: Path) -> Config:
-    """A job is code of the user's own, run like any program of theirs."""
-    make = runpy.run_path(str(file), run_name="cineray_job").get("job")
-    if not callable(make):
-        raise UsageError(f"{file} has no function job(); it must define one that returns a whole config")
-    job = make()
+    """A job is code of the user's own, run like any program of theirs; what it says wrongly of a config is told as in a
+    YAML record, with the line."""
+    try:
+        make = runpy.run_path(str(file), run_name="cineray_job").get("job")
+        if not callable(make):
+            raise UsageError(f"{file} has no function job(); it must define one that returns a whole config")
+        job = make()
+    except ValidationError as error:
+        kind = next((one for one in _kinds_of(Config) if one.__name__ == error.title), Config)
+        line = next((f", line {at.lineno}" for at in _reversed_calls(error) if at.filename == str(file)), "")
+        told = "\n".join(_complaint(kind, problem) for problem in error.errors())
+        raise UsageError(f"{file}{line}: {error.title}: {told}") from None
     if not isinstance(job, Config):
         raise UsageError(f"job() in {file} returned a {type(job).__name__}; it must return a config of cineray")
     return job
+
+
+def _kinds_of(kind: type[Config]) -> Iterator[type[Config]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _kinds_of(one)
+
+
+def _reversed_calls(error: ValidationError) -> Iterator[traceback.FrameSummary]:
+    return reversed(traceback.extract_tb(error.__traceback__))
 
 
 def job_from_yaml(text: str, kinds: Mapping[str, type[Config]], *, where: str) -> Config:

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cineray.feed import FeedSpec
+from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
 from cineray.testing.fault_table import (
     Fault,
     FaultRow,
@@ -51,6 +53,29 @@ def fault(request: pytest.FixtureRequest) -> Fault:
 
 
 _FAULT = pytest.StashKey[Fault]()
+
+
+@pytest.fixture(scope="session")
+def slow_clips() -> Callable[..., FeedSpec]:
+    """`slow_clips(folder, videos=24, batch_size=6)`: clips of 8 frames, out of videos of 384 px, so that decoding takes
+    long enough for something to happen in it. Any field of the recipe may be given."""
+    from cineray.ingest import EngineConfig, IngestConfig, ingest
+    from cineray.testing import make_shapes
+
+    def make(folder: Path, *, videos: int = 24, batch_size: int = 6, **recipe: Any) -> FeedSpec:
+        make_shapes(folder / "videos", videos=videos, size_px=384)
+        ingest(IngestConfig(source=str(folder / "videos"), lake=str(folder / "lake")), EngineConfig(engine="local"))
+        told = Recipe(
+            datasets=(DatasetSpec(lake=str(folder / "lake"), split=None),),
+            sampling=SamplingSpec(frames=8, stride=2),
+            frame=FrameSpec(height=48, width=48),
+            batch_size=batch_size,
+            clips_per_visit=2,
+            **recipe,
+        )
+        return FeedSpec(recipe=told, seed=5).pinned()
+
+    return make
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -19,9 +19,9 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from cineray.lake import Lake
 from cineray.testing import make_shapes
 from cineray.testing.fault_table import Fault
+from cineray.testing.history import check_whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 VIDEOS = 16
@@ -81,18 +81,9 @@ def kept(lake: Path) -> set[str]:
     return found
 
 
-def assert_whole(lake: Path) -> int:
-    """All versions are whole; the newest one's number."""
-    opened = Lake.open(str(lake))
-    for version in opened.versions():
-        report = opened.verify(version, media="stat")
-        assert report.ok, report.problems
-    return opened.resolve("latest").number
-
-
 def goes_on(lake: Path, clean: dict[str, Any], fault: Fault, *options: str) -> None:
     """The next run ends with the same version, bit for bit, and looks only at what nobody had finished."""
-    version, finished = assert_whole(lake), kept(lake)
+    version, finished = check_whole(str(lake)), kept(lake)
     report = curated(lake, *options)
     assert report["fingerprint"] == clean["fingerprint"]
     fault.same("videos", found=[report["videos"]], expected=[VIDEOS])
@@ -100,7 +91,7 @@ def goes_on(lake: Path, clean: dict[str, Any], fault: Fault, *options: str) -> N
         assert report["looked_at"] == VIDEOS - len(finished)
     else:
         assert report["looked_at"] == 0, "all was in the version already"
-    assert assert_whole(lake) == 2
+    assert check_whole(str(lake)) == 2
     assert kept(lake) == set(), "what is in a version is staged no longer"
 
 
@@ -156,7 +147,7 @@ def test_killed_again_and_again_at_random_it_still_gets_done(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        if assert_whole(lake) == 1:
+        if check_whole(str(lake)) == 1:
             assert before <= kept(lake), "what was finished stays"
             before = kept(lake)
     goes_on(lake, clean, fault, "--workers", "1")
@@ -191,7 +182,7 @@ def test_two_curations_of_one_lake_at_once_make_one_version(
     told = [json.loads(out) for _, out, _ in done]
     assert {(one["fingerprint"], one["version"]) for one in told} == {(clean["fingerprint"], 2)}
     fault.same("videos", found=[one["videos"] for one in told], expected=[VIDEOS, VIDEOS])
-    assert assert_whole(lake) == 2
+    assert check_whole(str(lake)) == 2
 
 
 @pytest.mark.ray
@@ -231,7 +222,7 @@ def test_a_killed_ray_worker_costs_its_task_and_nothing_else(
     assert process.returncode == 0, err
     assert json.loads(out)["fingerprint"] == clean["fingerprint"]
     fault.same("videos", found=[json.loads(out)["videos"]], expected=[VIDEOS])
-    assert assert_whole(lake) == 2
+    assert check_whole(str(lake)) == 2
 
 
 def busy_worker(driver: subprocess.Popen[str]) -> psutil.Process | None:

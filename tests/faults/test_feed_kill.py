@@ -21,10 +21,7 @@ import pytest
 
 from cineray.batch import batch_digest
 from cineray.feed import FeedSpec, TorchFeed, from_torch, local_batches
-from cineray.ingest import EngineConfig, IngestConfig, ingest
-from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
 from cineray.records import Batch
-from cineray.testing import make_shapes
 from cineray.testing.fault_table import Fault
 
 ray = pytest.importorskip("ray")
@@ -37,20 +34,9 @@ STEPS = range(3, 31)
 
 
 @pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> FeedSpec:
-    """24 videos of 384 px, so that a task takes long enough to be killed at work."""
-    folder = tmp_path_factory.mktemp("feed-kill")
-    make_shapes(folder / "videos", videos=24, size_px=384)
-    ingest(IngestConfig(source=str(folder / "videos"), lake=str(folder / "lake")), EngineConfig(engine="local"))
-    recipe = Recipe(
-        datasets=(DatasetSpec(lake=str(folder / "lake"), split=None),),
-        sampling=SamplingSpec(frames=8, stride=2),
-        frame=FrameSpec(height=48, width=48),
-        batch_size=6,
-        clips_per_visit=2,
-        max_substituted_fraction=1.0,
-    )
-    return FeedSpec(recipe=recipe, seed=5).pinned()
+def spec(slow_clips: Callable[..., FeedSpec], tmp_path_factory: pytest.TempPathFactory) -> FeedSpec:
+    """A task takes long enough to be killed at work."""
+    return slow_clips(tmp_path_factory.mktemp("feed-kill"), max_substituted_fraction=1.0)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ import pytest
 
 from cineray.lake import Lake
 from cineray.testing.fault_table import Fault
+from cineray.testing.history import check_whole
 
 COLOURS = ["red", "green", "blue", "white", "black", "gray"]
 COPIES = 40
@@ -57,16 +58,6 @@ def clean(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
     """What an ingest makes that nobody disturbs, and the seconds of the whole command."""
     folder, began = tmp_path_factory.mktemp("clean"), time.monotonic()
     return ingest(videos, folder / "lake") | {"command_seconds": time.monotonic() - began}
-
-
-def assert_whole(lake: Path) -> None:
-    """Whatever versions there are, all that they name is there and hashes right."""
-    if not (lake / "lake.json").exists():
-        return
-    opened = Lake.open(str(lake))
-    for version in opened.versions():
-        report = opened.verify(version, media="stat")
-        assert report.ok, report.problems
 
 
 def assert_each_video_once(lake: Path, videos: int) -> None:
@@ -122,7 +113,7 @@ def test_killed_at_any_point_the_next_run_ends_as_if_nothing_had_happened(
         process.wait()
         took = time.monotonic() - began
         assert any(lake.rglob(pattern)), f"the ingest never came to: {point}"
-        assert_whole(lake)
+        check_whole(str(lake))
 
         began = time.monotonic()
         report = ingest(videos, lake)
@@ -130,7 +121,7 @@ def test_killed_at_any_point_the_next_run_ends_as_if_nothing_had_happened(
         fault.lost(took + time.monotonic() - began, than=clean["command_seconds"])
         nothing_is_lost(fault, videos, lake)
         assert report["fingerprint"] == clean["fingerprint"], point
-        assert_whole(lake)
+        check_whole(str(lake))
         assert_each_video_once(lake, videos=len(COLOURS) + 1)
 
 
@@ -147,7 +138,7 @@ def test_killed_again_and_again_at_random_it_still_gets_done(
         time.sleep(0.4 + 0.17 * number)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert_whole(lake)
+        check_whole(str(lake))
 
     assert ingest(videos, lake)["fingerprint"] == clean["fingerprint"]
     fault.lost(time.monotonic() - began, than=clean["command_seconds"])
@@ -199,7 +190,7 @@ def test_two_ingests_of_different_sources_at_once_both_land(
     names = held.read(held.resolve("latest"), "places", columns=["uri"])["uri"].to_pylist()
     fault.same("files", found=names, expected=[str(path) for part in parts for path in part.iterdir()])
     assert_each_video_once(lake, videos=6)
-    assert_whole(lake)
+    check_whole(str(lake))
 
 
 @pytest.mark.fault(cause="two ingests of one source run at once", happens="what both did is in the lake once")
@@ -248,7 +239,7 @@ def test_a_killed_ray_worker_costs_its_task_and_nothing_else(videos: Path, tmp_p
     report = json.loads(out)
     nothing_is_lost(fault, many, lake)
     assert (report["videos"], len(report["rejected"])) == (len(COLOURS), COPIES)
-    assert_whole(lake)
+    check_whole(str(lake))
     assert_each_video_once(lake, videos=len(COLOURS) + COPIES)
 
 

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,6 @@ import pytest
 
 from cineray.batch import batch_digest
 from cineray.feed import FeedSpec, local_batches
-from cineray.ingest import EngineConfig, IngestConfig, ingest
-from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
-from cineray.testing import make_shapes
 from cineray.testing.clusters.machine_cluster import WATCH_LOG, MachineCluster, ray_settings
 from cineray.testing.clusters.machines import Machine, Network, machines_missing
 from cineray.testing.events import until
@@ -43,26 +39,13 @@ HELD = 30
 LONG = 400
 """Seconds within which a feed ends on any machine; nothing waits for them to pass."""
 DRIVER = Path(__file__).with_name("feed_driver.py")
-METADATA_ADDRESS = "169.254.169.254"
-METADATA = Path(__file__).with_name("metadata_server.py")
 SETTINGS = Path(__file__).parents[2] / "cluster" / "kuberay" / "base" / "ray-env.yaml"
 DECODE = {"labels": {"ray-subcluster": "decode"}, "cpus": 1, "watched": True}
 
 
 @pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> FeedSpec:
-    """24 videos of 384 px, so that a task takes long enough for something to happen in it."""
-    folder = tmp_path_factory.mktemp("machines-feed")
-    make_shapes(folder / "videos", videos=24, size_px=384)
-    ingest(IngestConfig(source=str(folder / "videos"), lake=str(folder / "lake")), EngineConfig(engine="local"))
-    recipe = Recipe(
-        datasets=(DatasetSpec(lake=str(folder / "lake"), split=None),),
-        sampling=SamplingSpec(frames=8, stride=2),
-        frame=FrameSpec(height=48, width=48),
-        batch_size=6,
-        clips_per_visit=2,
-    )
-    return FeedSpec(recipe=recipe, seed=5).pinned()
+def spec(slow_clips: Callable[..., FeedSpec], tmp_path_factory: pytest.TempPathFactory) -> FeedSpec:
+    return slow_clips(tmp_path_factory.mktemp("machines-feed"))
 
 
 @pytest.fixture(scope="module")
@@ -191,15 +174,12 @@ def test_a_decode_machine_that_vanishes_costs_no_batch(
     long=True,
 )
 def test_a_decode_machine_that_is_taken_back_after_a_notice_costs_no_batch(
-    cluster: MachineCluster, spot: Machine, start: Start, expected: list[str], fault: Fault, tmp_path: Path
+    cluster: MachineCluster, spot: Machine, start: Start, expected: list[str], fault: Fault
 ) -> None:
-    notice = tmp_path / "notice"
-    spot.run(["ip", "addr", "add", f"{METADATA_ADDRESS}/32", "dev", "lo"])
-    spot.popen([sys.executable, str(METADATA), str(notice)])
+    cluster.answer_metadata(spot)
     driver = start(hold=HELD)
     driver.until_work_at(spot)
-    gone_at = datetime.fromtimestamp(time.time() + LONG, tz=UTC)
-    notice.write_text(json.dumps({"action": "terminate", "time": f"{gone_at:%Y-%m-%dT%H:%M:%SZ}"}))
+    cluster.give_notice(spot, seconds=LONG)
     driver.until(lambda: '"event": "drained"' in spot.outside(WATCH_LOG).read_text(), "the drain")
     driver.until(lambda: not at_work(spot), "the end of what was at work there")
     driver.holds(HELD)

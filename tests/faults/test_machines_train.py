@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +50,6 @@ STEPS, BATCH = 14, 4
 LONG = 500
 """Seconds within which anything happens on any machine; nothing waits for them to pass."""
 DRIVER = Path(__file__).with_name("train_driver.py")
-METADATA_ADDRESS = "169.254.169.254"
-METADATA = Path(__file__).with_name("metadata_server.py")
 SETTINGS = Path(__file__).parents[2] / "cluster" / "kuberay" / "base" / "ray-env.yaml"
 ACCELERATOR = {"accelerator": 1}
 """Of which one machine has one; the trainer takes it."""
@@ -209,14 +206,11 @@ def undisturbed(lake: str, cluster: MachineCluster, tmp_path_factory: pytest.Tem
 def test_a_training_machine_that_is_taken_back_costs_no_step(
     cluster: MachineCluster, train: Machine, training: Training, undisturbed: list[float], fault: Fault
 ) -> None:
-    notice = training.folder / "notice"
-    train.run(["ip", "addr", "add", f"{METADATA_ADDRESS}/32", "dev", "lo"])
-    train.popen([sys.executable, str(METADATA), str(notice)])
+    cluster.answer_metadata(train)
     training.lay("7-0.until_notice", "8-0.hold")
     training.start(cluster.head)
     training.until_met("7-0.until_notice")
-    gone_at = datetime.fromtimestamp(time.time() + LONG, tz=UTC)
-    notice.write_text(json.dumps({"action": "terminate", "time": f"{gone_at:%Y-%m-%dT%H:%M:%SZ}"}))
+    cluster.give_notice(train, seconds=LONG)
     training.until(lambda: training.events("saved")[-1:] == [8], "the checkpoint before it goes")
     assert '"event": "drained"' in train.outside(WATCH_LOG).read_text()
     struck_at = time.time()

@@ -23,11 +23,8 @@ import pytest
 
 from cineray.batch import batch_digest
 from cineray.feed import FeedSpec, local_batches
-from cineray.ingest import EngineConfig, IngestConfig, ingest
 from cineray.launch.cluster.files import read_cluster
 from cineray.launch.cluster.schemas import complaints, crd_schema
-from cineray.plan import DatasetSpec, FrameSpec, Recipe, SamplingSpec
-from cineray.testing import make_shapes
 from cineray.testing.clusters.kube_api import Check, built_in_check
 from cineray.testing.clusters.kube_cluster import KubeCluster
 from cineray.testing.clusters.ray_head import LEASH, end_group
@@ -48,20 +45,9 @@ PATIENCE = 240.0
 
 
 @pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> FeedSpec:
-    """12 clips a step, out of 12 videos of 384 px: a task takes some tenths of a second."""
-    folder = tmp_path_factory.mktemp("scaling")
-    make_shapes(folder / "videos", videos=12, size_px=384)
-    ingest(IngestConfig(source=str(folder / "videos"), lake=str(folder / "lake")), EngineConfig(engine="local"))
-    recipe = Recipe(
-        datasets=(DatasetSpec(lake=str(folder / "lake"), split=None),),
-        sampling=SamplingSpec(frames=8, stride=2),
-        frame=FrameSpec(height=48, width=48),
-        batch_size=12,
-        clips_per_visit=2,
-        max_substituted_fraction=1.0,
-    )
-    return FeedSpec(recipe=recipe, seed=5).pinned()
+def spec(slow_clips: Callable[..., FeedSpec], tmp_path_factory: pytest.TempPathFactory) -> FeedSpec:
+    """12 clips a step, out of 12 videos: a task takes some tenths of a second."""
+    return slow_clips(tmp_path_factory.mktemp("scaling"), videos=12, batch_size=12, max_substituted_fraction=1.0)
 
 
 @pytest.fixture(scope="module")

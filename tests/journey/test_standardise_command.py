@@ -102,7 +102,7 @@ def test_the_card_and_the_split_check(lake: Path, standardised: Any, tmp_path: P
     assert json_of("lake", "splits", lake)["problems"] == []
 
 
-def test_what_is_left_out_above_the_limit_ends_with_exit_code_3(
+def test_what_is_left_out_above_the_limits_that_are_given_ends_with_exit_code_3(
     media_dir: Path, tmp_path: Path, ffmpeg: Callable[..., None]
 ) -> None:
     (tmp_path / "films").mkdir()
@@ -111,5 +111,9 @@ def test_what_is_left_out_above_the_limit_ends_with_exit_code_3(
         ffmpeg("-f", "lavfi", "-i", source, tmp_path / "films" / f"{number}.mp4")
     cineray("ingest", tmp_path / "films", "--lake", tmp_path / "lake")
     (tmp_path / "films" / "0.mp4").unlink()
-    told = json_of("standardise", tmp_path / "lake", code=3)
+    limits = {"least_psnr_db": 10.0, "seconds_per_video": 60.0, "memory_per_video": 1 << 30}
+    options = [word for name, limit in limits.items() for word in (f"--{name.replace('_', '-')}", limit)]
+    told = json_of("standardise", tmp_path / "lake", *options, code=3)
     assert (told["videos"], told["rejected"]) == (1, {"missing": 1})
+    processing = json_of("lake", "show", tmp_path / "lake")["processing"]
+    assert {name: processing[name] for name in limits} == limits

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 from rich.table import Table
 
-from cineray.cli.output import JSON, facts_table, plain, show, words
+from cineray.cli.output import JSON, bytes_text, facts_table, plain, show, words
 from cineray.cli.progress import counted_progress
 from cineray.config import check, load_job
 from cineray.errors import UsageError
@@ -154,12 +154,14 @@ def explain_command(
 
 def explain_tables(facts: dict[str, Any]) -> list[Table]:
     """What a person wants to know of a video."""
+    from cineray.curate.explain import place_text
+
     media = facts["media"]
     shown = {
         "video": facts["video_id"],
         "became": facts["became"],
         "why": facts["detail"],
-        "places": [place["uri"] for place in facts["places"]],
+        "places": [place_text(place) for place in facts["places"]],
         "video stream": f"{media.get('codec')} {media.get('width')} x {media.get('height')}"
         if media.get("codec")
         else "",
@@ -168,6 +170,8 @@ def explain_tables(facts: dict[str, Any]) -> list[Table]:
         "label": facts["label"],
         "captions": facts["captions"],
         "columns": facts["columns"],
+        "copies": [f"{one['place']}{', kept' * one['kept']}" for one in facts["copies"].get("videos", ())],
+        "encoded": _encoded_text(facts["encoding"]),
         "layers": facts["layers"],
     }
     tables = [facts_table({key: value for key, value in shown.items() if value not in (None, "", [], {})})]
@@ -179,6 +183,14 @@ def explain_tables(facts: dict[str, Any]) -> list[Table]:
         tables.append(_measured_table(facts["quality"]))
     spans = {name: _spans_text(found) for name, found in facts["spans"].items() if found}
     return [*tables, *([facts_table(spans, "\nwhen, in seconds")] if spans else [])]
+
+
+def _encoded_text(told: Mapping[str, Any]) -> str:
+    """What standardising made of it."""
+    if not told:
+        return ""
+    sizes = " from ".join(bytes_text(told[name]) for name in ("bytes_after", "bytes_before"))
+    return f"{told['psnr_db']:.1f} dB, {sizes}"
 
 
 def _measured_table(quality: Mapping[str, Any]) -> Table:

@@ -14,6 +14,7 @@ from cineray.cli.output import JSON, bytes_text, facts_table, plain, show, show_
 from cineray.errors import UsageError
 from cineray.ingest import whoami
 from cineray.lake import Lake, unpack_text
+from cineray.telemetry.typed import typed
 
 app = typer.Typer(
     help="Look at a lake's versions, name them, ask them, check them, take them elsewhere.", no_args_is_help=True
@@ -199,9 +200,7 @@ def annotate_command(
     """Add rows to an annotation layer, as a new version. Media is never rewritten."""
     from cineray.ingest import annotate
 
-    made = annotate(
-        Lake.open(lake), layer, rows, author=author or whoami(), command=shlex.join(sys.argv), message=message
-    )
+    made = annotate(Lake.open(lake), layer, rows, author=author or whoami(), command=typed(), message=message)
     show(
         {"version": made.number, "fingerprint": made.fingerprint, "rows": made.counts[f"layers/{layer}"]},
         as_json=as_json,

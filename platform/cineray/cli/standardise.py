@@ -37,7 +37,13 @@ def standardise_command(
     preset: str = typer.Option("medium", help="How long the encoder tries: veryfast to slower."),
     rate: str = typer.Option("", help="A constant number of frames per second, such as 24 or 30000/1001."),
     audio: Audio = typer.Option("keep", help="The first sound of each video."),
-    shard_bytes: int = typer.Option(512 << 20, help="About how many bytes a shard has."),
+    shard_bytes: int = typer.Option(
+        512 << 20,
+        help="About how many bytes a shard has. To a store, $TMPDIR holds four at once; on Ray, one per task.",
+    ),
+    least_psnr_db: float = typer.Option(20.0, help="A video with a frame further from what was encoded is left out."),
+    seconds_per_video: float = typer.Option(3600.0, help="A video that takes longer is left out."),
+    memory_per_video: int = typer.Option(4 << 30, help="Bytes of memory that encoding one video may take."),
     max_reject_fraction: float = typer.Option(0.1, help="More left out than this share ends with exit code 3."),
     engine: Engine = typer.Option("local", help="In this process's children, or on Ray."),
     workers: int = typer.Option(0, help="Videos encoded at once; 0 is one per core (or what the cluster has)."),
@@ -52,7 +58,9 @@ def standardise_command(
     encoding = {"codec": codec, "gop": gop, "short_side": short_side, "crf": crf, "preset": preset}
     encoding |= {"rate": rate or None, "audio": audio}
     told = {"lake": lake, "version": version, "out": out, "encoding": encoding, "shard_bytes": shard_bytes}
-    config = check(StandardiseConfig, told | {"max_reject_fraction": max_reject_fraction})
+    told |= {"least_psnr_db": least_psnr_db, "max_reject_fraction": max_reject_fraction}
+    told |= {"seconds_per_video": seconds_per_video, "memory_per_video": memory_per_video}
+    config = check(StandardiseConfig, told)
     if advise:
         advice = _advice(advise, config, visits)
         show(advice.to_dict(), as_json=as_json, table=advice_tables(advice))
@@ -189,7 +197,7 @@ def splits_command(lake: str = LAKE, version: str = REF, as_json: bool | None = 
         words.print(plain(str(problem)))
     if problems:
         raise SplitLeakage(
-            f"{len(problems)} things lie in more than one split of version {found.number}; give each one split: "
+            f"things in more than one split of version {found.number}: {len(problems)}; give each one split: "
             "`cineray curate` unites the splits of duplicates, or ingest again with --group-by"
         )
 

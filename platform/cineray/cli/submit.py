@@ -32,7 +32,7 @@ _SHOWN_OF_RESULTS = ("version", "videos", "best", "report")
 
 def submit_command(
     context: typer.Context,
-    command: str = typer.Argument(help="What to run there: train, ingest, plan, bench, latents, evaluate, sample, ..."),
+    command: str = typer.Argument(help="What to run there: train, ingest, curate, standardise, evaluate, sample, ..."),
     job: str = typer.Argument(help="What the command is given: a job's file, a run, a source."),
     address: str = ADDRESS,
     sets: list[str] = SETS,

@@ -14,7 +14,7 @@ from cineray.curate.stages import STAGES
 from cineray.errors import CinerayError, PlaceError
 from cineray.index import indexed_from_dict
 from cineray.index.child import Ask
-from cineray.index.footage import Squares, colour_pictures, see
+from cineray.index.footage import Squares, see
 from cineray.index.reasons import Unfit
 from cineray.index.wire import Message, result_message
 from cineray.records import Reject, VideoFile
@@ -50,9 +50,11 @@ def measure(file: VideoFile, request: dict[str, Any], raw: bytes, policy: Access
 
 def show(file: VideoFile, request: dict[str, Any], raw: bytes, policy: AccessPolicy) -> Message:
     """Some frames of a video in colour, for people; or why there are none."""
+    from cineray.curate.glimpses import glimpses  # what seeks is not needed for measuring
+
     video = indexed_from_dict(request["video"] | {"frames": raw})
     try:
-        shown = colour_pictures(file, video, request["numbers"], short_side=SHOWN_SHORT_SIDE, policy=policy)
+        shown = glimpses(file, video, request["numbers"], short_side=SHOWN_SHORT_SIDE, policy=policy)
     except (Unfit, PlaceError) as error:
         return result_message(_reject(file, error.reason, str(error)))
     return {"shape": shown.shape}, shown.tobytes()

@@ -51,22 +51,23 @@ class Cache:
         self.folder = storage.join_uri(lake.uri, "staging", "curate")
         self.own = storage.join_uri(self.folder, uuid.uuid4().hex[:12])
         self._found = self._parts(self.folder)
-        self._held: dict[str, tuple[str, dict[str, str]]] = {}
-        self._rejects: dict[str, Looked] = {}
+        self._held: dict[tuple[str, str], dict[str, str]] = {}
+        self._rejects: dict[tuple[str, str], Looked] = {}
+        """Both by video and what was said of it: a part of an older day says nothing against the head."""
         for looked in (*_of_head(lake, head), *_refused(lake, head), *self._of_parts(self._found)):
             if not looked.reason or looked.reason in LASTING_REASONS:
                 self.add(looked)
 
     def add(self, looked: Looked) -> None:
-        """Take in a finished row; what was said of a video before, and other versions of a stage, are forgotten."""
+        """Take in a finished row; other versions of a stage are forgotten."""
+        at = looked.video_id, looked.said
         if looked.reason:
-            self._rejects[looked.video_id] = looked
+            self._rejects[at] = looked
             return
-        self._rejects.pop(looked.video_id, None)
-        said, held = self._held.get(looked.video_id, (looked.said, {}))
+        self._rejects.pop(at, None)
         new = {self._own[key]: text for key, text in looked.columns.items() if key in self._own}
         if new:
-            self._held[looked.video_id] = (looked.said, {**(held if said == looked.said else {}), **new})
+            self._held.setdefault(at, {}).update(new)
 
     def refresh(self) -> None:
         """Take in what other processes wrote for this run."""
@@ -83,8 +84,7 @@ class Cache:
 
     def texts(self, listed: Listed) -> dict[str, str]:
         """The columns of each stage as text, by the stage's key."""
-        said, held = self._held.get(listed.video_id, ("", {}))
-        return held if said == listed.said else {}
+        return self._held.get((listed.video_id, listed.said), {})
 
     def columns(self, listed: Listed) -> list[Columns]:
         """The columns of each stage and network, in their order."""
@@ -93,8 +93,7 @@ class Cache:
 
     def reject(self, listed: Listed) -> Looked | None:
         """Why this video could not be looked at, if this run tried it, or one before it that made no version."""
-        found = self._rejects.get(listed.video_id)
-        return found if found is not None and found.said == listed.said else None
+        return self._rejects.get((listed.video_id, listed.said))
 
     def write(self, rows: list[Looked]) -> None:
         """One finished batch, durable when this returns."""

@@ -6,25 +6,26 @@
                              clip_black_fraction, ...                          for each stage's spans (`black_spans`):
                                                                                which part of the clip they cover
 
-A column that nobody could measure is null.
+A column that nobody could measure is null, and of the kind that its stage declares; so a rule means the same on a lake
+where no video has a value for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import islice
 
 import pyarrow as pa
 
 from cineray.curate.cache import Cache
 from cineray.curate.clips import Draft, drafts_of
-from cineray.curate.config import CutsConfig
+from cineray.curate.config import CurateJob
 from cineray.curate.stage import Columns, Span, scalars_of
 from cineray.curate.videos import Listed, Video, take_videos
 from cineray.errors import UsageError
 from cineray.lake import MEDIA, Lake, Version
-from cineray.lake.measured import column_of
 from cineray.records import Scalar
 
 SCENES_COLUMN = "scenes"
@@ -33,6 +34,8 @@ RANKED = ("borders_fraction", "blur", "overlay_corners")
 SIGNATURE_COLUMN = "signatures_text"
 _TAKEN_AT_ONCE = 256
 _UNSEEN = frozenset({"frames", "audio", "captions", "detail"})
+_ARROW: Mapping[type, pa.DataType] = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+_OWN_KINDS: Mapping[str, type] = {"clip_seconds": float, "clip_frames": int, "clip_begins": str}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,11 +55,11 @@ class ClipTable:
         return self.listed[draft.video].video_id
 
 
-def clip_table(lake: Lake, version: Version, listed: Sequence[Listed], cache: Cache, cuts: CutsConfig) -> ClipTable:
+def clip_table(lake: Lake, version: Version, listed: Sequence[Listed], cache: Cache, job: CurateJob) -> ClipTable:
     """One row per draft. A video that could not be looked at has one draft, the whole of it."""
     drafts: list[Draft] = []
-    own = _Lists()
-    measured = _Lists()
+    of_video, of_clip = column_kinds(job)
+    measured, own = _Lists(of_video), _Lists(of_clip)
     signatures: dict[str, str] = {}
     quality: dict[str, dict[str, Scalar]] = {}
     for number, video in enumerate(_whole(lake, version, listed)):
@@ -69,12 +72,31 @@ def clip_table(lake: Lake, version: Version, listed: Sequence[Listed], cache: Ca
         quality[video.listed.video_id] = ranked | _size(video)
         measured.append(scalars)
         spans = _spans(columns)
-        scenes = spans.pop(SCENES_COLUMN, []) if cuts.at == "scenes" else []
-        for draft in drafts_of(number, video.video.frames, video.video.time_base, scenes, cuts):
+        scenes = spans.pop(SCENES_COLUMN, [])
+        base = video.video.time_base
+        for draft in drafts_of(number, video.video.frames, base, scenes if job.cuts.at == "scenes" else [], job.cuts):
             drafts.append(draft)
-            own.append(_own_columns(draft, video, spans))
-    rows = _joined(_media(lake, version, listed), measured.table(len(listed)), own.table(len(drafts)), drafts)
+            own.append(own_columns(draft, base, spans))
+    rows = _joined(_media(lake, version, listed), measured.table(), own.table(), drafts)
     return ClipTable(tuple(listed), tuple(drafts), rows, signatures, quality)
+
+
+def column_kinds(job: CurateJob) -> tuple[dict[str, type], dict[str, type]]:
+    """The columns that a video has by being measured, and those of its clips, with the kind of each."""
+    kinds = job.column_kinds()
+    spans = [name for name, kind in kinds.items() if kind is list and name != SCENES_COLUMN]
+    of_video = {name: kind for name, kind in kinds.items() if kind is not list and name != SIGNATURE_COLUMN}
+    return of_video, {**_OWN_KINDS, **{share_column(name): float for name in spans}}
+
+
+def schema_of(kinds: Mapping[str, type]) -> pa.Schema:
+    """Columns of these kinds, in the order of their names."""
+    return pa.schema([(name, _ARROW[kind]) for name, kind in sorted(kinds.items())])
+
+
+def share_column(spans: str) -> str:
+    """What the share of a clip is called that a stage's spans cover."""
+    return f"clip_{spans.removesuffix('_spans')}_fraction"
 
 
 def _whole(lake: Lake, version: Version, listed: Sequence[Listed]) -> Iterator[Video]:
@@ -93,16 +115,17 @@ def _spans(columns: Sequence[Columns]) -> dict[str, list[Span]]:
     return {name: value for one in columns for name, value in one.items() if isinstance(value, list)}
 
 
-def _own_columns(draft: Draft, video: Video, spans: dict[str, list[Span]]) -> dict[str, Scalar]:
+def own_columns(draft: Draft, time_base: Fraction, spans: Mapping[str, Sequence[Span]]) -> dict[str, Scalar]:
+    """A clip's own columns."""
     length = draft.end_pts - draft.start_pts
     own: dict[str, Scalar] = {
-        "clip_seconds": float(length * video.video.time_base),
+        "clip_seconds": float(length * time_base),
         "clip_frames": draft.frames,
         "clip_begins": draft.begins,
     }
     for name, found in spans.items():
         covered = sum(max(0, min(s.end_pts, draft.end_pts) - max(s.start_pts, draft.start_pts)) for s in found)
-        own[f"clip_{name.removesuffix('_spans')}_fraction"] = covered / length
+        own[share_column(name)] = covered / length
     return own
 
 
@@ -128,19 +151,19 @@ def _joined(media: pa.Table, measured: pa.Table, own: pa.Table, drafts: Sequence
 
 
 class _Lists:
-    """Columns that grow row by row; a row that lacks one has null there."""
+    """Columns of declared kinds that grow row by row; a row that lacks one has null there."""
 
-    def __init__(self) -> None:
-        self.columns: dict[str, list[Scalar]] = {}
-        self.rows = 0
+    def __init__(self, kinds: Mapping[str, type]) -> None:
+        self.kinds = kinds
+        self.columns: dict[str, list[Scalar]] = {name: [] for name in sorted(kinds)}
 
-    def append(self, row: dict[str, Scalar]) -> None:
-        for name, value in row.items():
-            column = self.columns.setdefault(name, [])
-            column.extend([None] * (self.rows - len(column)))
-            column.append(value)
-        self.rows += 1
+    def append(self, row: Mapping[str, Scalar]) -> None:
+        for name, column in self.columns.items():
+            column.append(row.get(name))
+        if strange := row.keys() - self.columns.keys():
+            raise UsageError(
+                f"a stage gives the column {min(strange)!r} and does not declare it; add it to its `gives`"
+            )
 
-    def table(self, rows: int) -> pa.Table:
-        filled = {name: values + [None] * (rows - len(values)) for name, values in sorted(self.columns.items())}
-        return pa.table({name: column_of(values) for name, values in filled.items()})
+    def table(self) -> pa.Table:
+        return pa.table(self.columns, schema=schema_of(self.kinds))

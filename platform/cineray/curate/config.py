@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from cineray.config import Config
-from cineray.curate.network_config import NetworkConfig, network_keys
+from cineray.curate.network_config import NetworkConfig, network_keys, score_columns
 from cineray.curate.stage import Stage, build_stages, stage_key
 from cineray.curate.stages import STAGES
 from cineray.errors import UsageError
@@ -130,6 +130,13 @@ class CurateJob(Config):
     def keys(self) -> dict[str, str]:
         """By what the results of each stage and network are kept; networks' files are read for it."""
         return {stage.name: stage_key(stage) for stage in self.built_stages()} | network_keys(self.models)
+
+    def column_kinds(self) -> dict[str, type]:
+        """The columns that stages and networks give, and of what kind each is; lists tell when."""
+        kinds = {name: kind for stage in self.built_stages() for name, kind in stage.gives.items()}
+        for model in self.models.keys() - self.vectors():
+            kinds |= dict.fromkeys(score_columns(model), float)
+        return kinds
 
     def vectors(self) -> frozenset[str]:
         """The networks that give vectors and no columns."""

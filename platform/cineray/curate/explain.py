@@ -1,25 +1,27 @@
 """All that a version knows of one video, and what became of it. A lake and a name for a video go in; facts leave.
 
 Only tables are read, never the video. A video is meant by its id (or the first 8 or more digits of it), by the uri of
-one of its places, by its name in its source, or by the end of either: `holiday/beach.mp4`. The id that a standardised
-video had before means what it is now.
+one of its places, by its name in its source, or by the end of either, `holiday/beach.mp4`, else by any part of them,
+`beach`. The id that a standardised video had before means what it is now.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from cineray.curate.changes import DUPLICATES_LAYER
 from cineray.curate.homes import CURATION_LAYER
 from cineray.curate.stage import columns_from_json
 from cineray.errors import UsageError
-from cineray.lake import Lake, Version, pack_text, sql_text, unpack_text
+from cineray.lake import Lake, Version, pack_text, sql_in, sql_text, unpack_text
 from cineray.lake.measured import QUALITY_LAYER
 
+ENCODING_LAYER = "layers/encoding"
 LEAST_DIGITS = 8
-_MOST_NAMED = 5
+_MOST_NAMED = 10
 _STANDARDISED = '%"standardised\\_from": "'
 _UNTOLD = frozenset({"frames", "video_id", "captions", "columns", "label", "state", "reason", "detail"})
 
@@ -47,6 +49,8 @@ def explain(lake: Lake, version: Version, name: str) -> dict[str, Any]:
         "columns": json.loads(row["columns"]) if row.get("columns") else {},
         "clips": sorted(clips, key=lambda clip: clip["start_pts"]),
         "left_out": sorted(left_out, key=lambda one: one["start_pts"]),
+        "copies": _copies(lake, version, video_id),
+        "encoding": _encoding(lake, version, where),
         "quality": quality,
         "spans": spans,
         "layers": {
@@ -54,6 +58,32 @@ def explain(lake: Lake, version: Version, name: str) -> dict[str, Any]:
         },
         "media": {key: value for key, value in row.items() if key not in _UNTOLD},
     }
+
+
+def _copies(lake: Lake, version: Version, video_id: str) -> dict[str, Any]:
+    """The set of videos that show the same, which of them stay, and where they lie; nothing where it is alone."""
+    found = _rows(lake, version, DUPLICATES_LAYER, f"video_id = {sql_text(video_id)}")
+    if not found:
+        return {}
+    own = json.loads(found[0]["value"])
+    # In the text as it is written; sorted keys and no other quotes in it.
+    like = sql_text(f'%"group": "{_literal(own["group"])}"%')
+    rows = _rows(lake, version, DUPLICATES_LAYER, f"value LIKE {like}")
+    kept = {row["video_id"]: json.loads(row["value"])["kept"] for row in rows}
+    places = _by_video(_rows(lake, version, "places", sql_in("video_id", sorted(kept))))
+    return {
+        "group": own["group"],
+        "videos": [
+            {"video_id": one, "place": place_text(places[one][0]) if one in places else None, "kept": kept[one] == one}
+            for one in sorted(kept)
+        ],
+    }
+
+
+def _encoding(lake: Lake, version: Version, where: str) -> dict[str, Any]:
+    """What standardising said of it: PSNR, and its size before and after."""
+    rows = _rows(lake, version, ENCODING_LAYER, where)
+    return dict(json.loads(rows[0]["value"])) if rows else {}
 
 
 def find_video(lake: Lake, version: Version, name: str) -> str:
@@ -66,17 +96,42 @@ def find_video(lake: Lake, version: Version, name: str) -> str:
     if not found and len(name) >= LEAST_DIGITS:
         found = _ids(lake, version, "media", f"video_id LIKE {sql_text(_literal(name) + '%')}")
         found = found or _ids(lake, version, "media", f"columns LIKE {sql_text(_STANDARDISED + _literal(name) + '%')}")
-    if not found and name:
-        found = _ids(lake, version, "places", f"uri LIKE {ending} OR name LIKE {ending}")
+    part = sql_text("%" + _literal(name) + "%")
+    for pattern in (ending, part) if name else ():
+        found = found or _ids(lake, version, "places", f"uri LIKE {pattern} OR name LIKE {pattern}")
     if len(found) == 1:
         return found.pop()
     if found:
-        some = ", ".join(sorted(found)[:_MOST_NAMED])
-        raise UsageError(f"{name!r} may mean {len(found)} videos: {some}; give an id, or more of the uri")
+        some = "".join(f"\n  {line}" for line in _to_choose_from(lake, version, sorted(found)[:_MOST_NAMED]))
+        more = f"\n  and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+        raise UsageError(f"{name!r} may mean {len(found)} videos; give an id, or more of the uri:{some}{more}")
     raise UsageError(
         f"version {version.number} of {lake.uri} has no video {name!r}; wanted an id, its first {LEAST_DIGITS} digits "
         f"or more, a uri, or a name; see `cineray lake query {lake.uri}`"
     )
+
+
+def _to_choose_from(lake: Lake, version: Version, video_ids: Sequence[str]) -> Iterator[str]:
+    """A line for each: its id as far as it tells it apart, where it lies, how long it is, and what became of it."""
+    where = sql_in("video_id", video_ids)
+    tables = {
+        table: _by_video(_rows(lake, version, table, where)) for table in ("media", "places", "clips", CURATION_LAYER)
+    }
+    digits = next(n for n in range(LEAST_DIGITS, 65) if len({one[:n] for one in video_ids}) == len(video_ids))
+    for video_id in video_ids:
+        media, places, clips, left_out = (rows.get(video_id, []) for rows in tables.values())
+        row = media[0] if media else {}
+        lasts = f"{row['duration_seconds']:.2f} s" if row.get("duration_seconds") is not None else "no length"
+        told = [{"author": one["author"], **json.loads(one["value"])} for one in left_out]
+        place = place_text(places[0]) if places else "no place"
+        yield f"{video_id[:digits]}  {place}  {lasts}  {became(row, clips, told)}"
+
+
+def _by_video(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["video_id"], []).append(row)
+    return found
 
 
 def _literal(name: str) -> str:
@@ -125,6 +180,12 @@ def _clip(row: Mapping[str, Any], base: Fraction) -> dict[str, Any]:
 def _left_out(row: Mapping[str, Any], base: Fraction) -> dict[str, Any]:
     told = json.loads(row["value"])
     return {"clip_id": row["clip_id"], "author": row["author"], **_span(row, base), **told}
+
+
+def place_text(place: Mapping[str, Any]) -> str:
+    """Where it lies; of a shard also its name in there."""
+    uri, name = str(_text(place["uri"])), str(_text(place["name"]) or "")
+    return uri if uri.endswith(name) else f"{uri} ({name})"
 
 
 def _place(row: Mapping[str, Any]) -> dict[str, Any]:

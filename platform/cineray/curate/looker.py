@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
@@ -20,7 +18,7 @@ import numpy.typing as npt
 
 from cineray.curate.asks import MEASURE
 from cineray.curate.config import CurateJob
-from cineray.curate.videos import Listed, Video, other_places, take_videos
+from cineray.curate.videos import Listed, Video, asked_of_places, take_videos
 from cineray.index import IndexPool, Limits, indexed_to_dict
 from cineray.index.footage import Squares
 from cineray.lake import Lake, Version
@@ -29,7 +27,6 @@ from cineray.records import Reject
 Pictures = npt.NDArray[np.uint8]
 CHILD_COMMAND = (sys.executable, "-m", "cineray.curate.child")
 _TAKEN_AT_ONCE = 32
-_ELSEWHERE = frozenset({"missing", "changed", "refused"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +72,8 @@ class Looker:
 
     def look(self, todo: Iterable[Todo]) -> Iterator[Looked]:
         """One result per video, in their order; results come as they are finished, few are taken ahead."""
-        waiting: deque[Future[Looked]] = deque()
-        threads = ThreadPoolExecutor(self.workers, thread_name_prefix="cineray-curate")
-        try:
-            for video, stages in self._whole(iter(todo)):
-                waiting.append(threads.submit(self._one, video, stages))
-                if len(waiting) >= 2 * self.workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            threads.shutdown(wait=True, cancel_futures=True)
+        whole = self._whole(iter(todo))
+        return self.pool.each(lambda one: self._one(*one), whole, ahead=2 * self.workers, name="cineray-curate")
 
     def _whole(self, todo: Iterator[Todo]) -> Iterator[tuple[Video, tuple[str, ...]]]:
         while some := list(islice(todo, _TAKEN_AT_ONCE)):
@@ -95,12 +83,9 @@ class Looker:
     def _one(self, video: Video, stages: Sequence[str]) -> Looked:
         squares = self._squares(stages)
         told, frames = self._request(video, stages, squares)
-        answer = self.pool.ask(video.file, MEASURE, told, frames)
-        if isinstance(answer, Reject) and answer.reason in _ELSEWHERE:
-            for file in other_places(self.lake, self.version, video):
-                answer = self.pool.ask(file, MEASURE, told, frames)
-                if not isinstance(answer, Reject):
-                    break
+        answer = asked_of_places(
+            lambda file: self.pool.ask(file, MEASURE, told, frames), self.lake, self.version, video
+        )
         listed = video.listed
         if isinstance(answer, Reject):
             return Looked(
@@ -119,7 +104,7 @@ class Looker:
         frames: bytes = values.pop("frames")
         told = {
             "video": values,
-            "captions": video.captions,
+            "captions": (*video.captions, *video.annotated),
             "label": video.label,
             "columns": video.columns,
             "stages": {name: dict(self.job.stages[name]) for name in stages if name not in squares},

@@ -59,6 +59,11 @@ class NetworkConfig(Config):
         return Squares(count=self.pictures, side=self.side, stretched=self.fit == "stretch")
 
 
+def score_columns(name: str) -> tuple[str, str]:
+    """The columns of a network that scores: the mean over the pictures, and the lowest."""
+    return f"{name}_score", f"{name}_lowest"
+
+
 def network_keys(networks: Mapping[str, NetworkConfig]) -> dict[str, str]:
     """Names what each network gives, by its config and by the bytes of its file: results are kept by it."""
     return {name: network_key(name, config, hash_of(name, config.path)) for name, config in sorted(networks.items())}

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from cineray.curate.config import CurateJob
 from cineray.curate.looker import Looked, Pictures, Todo
-from cineray.curate.network_config import NetworkConfig, hash_of, network_key
+from cineray.curate.network_config import NetworkConfig, hash_of, network_key, score_columns
 from cineray.curate.stage import Columns, columns_to_json
 from cineray.curate.vectors import vector_to_text
 from cineray.errors import UsageError
@@ -75,8 +75,8 @@ class _Network:
         is_known = bool(np.isfinite(given_ND).all())
         if self.config.gives == "score":
             mean, lowest = float(given_ND.mean(dtype=np.float64)), float(given_ND.min())
-            told = {"score": _six_digits(mean), "lowest": _six_digits(lowest)}
-            return {f"{self.name}_{what}": value if is_known else None for what, value in told.items()}
+            told = (_six_digits(mean), _six_digits(lowest)) if is_known else (None, None)
+            return dict(zip(score_columns(self.name), told, strict=True))
         return {"dims": given_ND.shape[1], "vector": vector_to_text(_middle(given_ND)) if is_known else None}
 
     def _given(self, pictures_NHWC: Pictures) -> npt.NDArray[np.float32]:

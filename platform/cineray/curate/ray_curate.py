@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import astuple
 from itertools import islice
 from typing import Any
 
@@ -25,14 +26,12 @@ from cineray.curate.config import CurateEngine, CurateJob
 from cineray.curate.looker import Looked, Looker, Todo
 from cineray.curate.networks import Networks
 from cineray.curate.videos import Listed
-from cineray.errors import CinerayError
 from cineray.lake import Lake, Version
+from cineray.telemetry.ray_chunks import Rows, count_try, worked_off
 from cineray.telemetry.ray_session import connected
 
 CHUNK_VIDEOS = 16
 """Looking at a video takes a second or so: a task of some seconds hides what a task costs Ray."""
-CHUNK_TRIES = 4
-"""Ray Data runs a task again whenever its worker dies, without end; a chunk that keeps killing it ends the run."""
 
 _lookers: dict[tuple[str, int, str], Looker] = {}
 """This worker process's looker, kept between its tasks."""
@@ -62,25 +61,10 @@ def run_on_ray(
 
 
 def _counts(chunks: list[str], told: dict[str, Any], engine: CurateEngine, networks: dict[str, str]) -> Iterator[int]:
-    import ray
-    import ray.data
+    def judged(dataset: Any) -> Any:
+        import ray.data
 
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.execution_options.verbose_progress = False
-    # A video may take its whole time-out; a watchdog on Ray's side would end a healthy run.
-    context.execution_no_progress_timeout_s = -1
-    rows = [{"number": number, "chunk": chunk} for number, chunk in enumerate(chunks)]
-    dataset = ray.data.from_items(rows, override_num_blocks=len(chunks)).map_batches(
-        look_at_chunk,
-        fn_kwargs=told,
-        batch_size=None,
-        num_cpus=1,
-        compute=ray.data.TaskPoolStrategy(size=min(engine.workers, len(chunks)) or None),
-    )
-    if networks:
-        dataset = dataset.map_batches(
+        return dataset.map_batches(
             Judge,
             fn_constructor_kwargs={"job": told["job"], "parts": told["parts"], "keys": networks, "gpus": engine.gpus},
             batch_size=CHUNK_VIDEOS,
@@ -88,22 +72,19 @@ def _counts(chunks: list[str], told: dict[str, Any], engine: CurateEngine, netwo
             num_gpus=engine.gpus or None,
             compute=ray.data.ActorPoolStrategy(size=engine.actors),
         )
-    try:
-        for row in dataset.iter_rows():
-            yield int(row["videos"])
-    except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None) or error
-        raise CinerayError(
-            f"a Ray task of the curation failed: {cause}; what was finished is kept, run the same command to go on"
-        ) from error
+
+    rows = [{"number": number, "chunk": chunk} for number, chunk in enumerate(chunks)]
+    how: dict[str, Any] = {"workers": engine.workers, "what": "the curation", "then": judged if networks else None}
+    for row in worked_off(rows, look_at_chunk, told=told, **how):
+        yield int(row["videos"])
 
 
-def look_at_chunk(batch: dict[str, Any], *, lake: str, version: int, job: str, parts: str) -> dict[str, list[Any]]:
+def look_at_chunk(batch: Rows, *, lake: str, version: int, job: str, parts: str) -> dict[str, list[Any]]:
     """One Ray Data task: look at a chunk's videos and write a part. A row per video comes out: that it was looked at,
     and, where networks wait for them, its pictures."""
     told: dict[str, list[Any]] = {"videos": [], "video_id": [], "said": [], "names": [], "pictures": []}
     for number, chunk in zip(batch["number"], batch["chunk"], strict=True):
-        _count_try(storage.join_uri(parts, f"chunk-{int(number):06d}"))
+        count_try(storage.join_uri(parts, f"chunk-{int(number):06d}"))
         todo = [Todo(Listed(*listed), tuple(stages)) for listed, stages in json.loads(str(chunk))]
         rows = list(_looker(lake, version, job).look(todo))
         write_part(parts, [row for row in rows if row.columns or row.reason])
@@ -124,7 +105,7 @@ class Judge:
         self.parts = parts
         self.networks = Networks(CurateJob.model_validate_json(job).models, keys, on_gpu=gpus > 0)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
+    def __call__(self, batch: Rows) -> dict[str, list[int]]:
         """Rows of `look_at_chunk` in; how many videos they were out."""
         shown = [self.networks.told(row) for row in map(_with_pictures, *(batch[name] for name in _SHOWN))]
         write_part(self.parts, [row for row in shown if row.columns])
@@ -148,15 +129,7 @@ def _chunks(todo: Iterator[Todo]) -> Iterator[list[Todo]]:
 
 
 def _told(one: Todo) -> list[Any]:
-    return [[one.listed.row, one.listed.video_id, one.listed.said], list(one.stages)]
-
-
-def _count_try(chunk: str) -> None:
-    if not any(storage.put_if_absent(f"{chunk}.try-{number}", b"") for number in range(CHUNK_TRIES)):
-        raise CinerayError(
-            f"the worker of {chunk} died {CHUNK_TRIES} times, most likely for want of memory; give workers more "
-            "memory, or run with fewer at once: --workers"
-        )
+    return [astuple(one.listed), one.stages]
 
 
 def _looker(lake: str, version: int, job: str) -> Looker:

@@ -8,8 +8,6 @@ commit and keeps what it measured. The same job on the same lake changes nothing
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +29,7 @@ from cineray.curate.rules import check_rules, reasons
 from cineray.curate.videos import Listed, survey
 from cineray.errors import Interrupted, LakeError, TooManyRejects
 from cineray.lake import Changes, Lake, Version
+from cineray.telemetry.typed import typed
 
 FIRST_VIDEOS = 8
 """Of these the first that can be read says whether the rules can be asked."""
@@ -68,7 +67,7 @@ def curate(
         run.measure()
         outcome, version = run.outcome(head), head
         if not dry_run:
-            told = {"author": author, "command": command or shlex.join(sys.argv), "message": message}
+            told = {"author": author, "command": command or typed(), "message": message}
             version = run.commit(held.check, **told)
             outcome = run.made
             run.cache.clear(outcome.table.listed)
@@ -135,7 +134,7 @@ class _Run:
             if todo := list(self.cache.todo([one])):
                 run_local(todo, **told, cache=self.cache, on_done=self._done)
             if self._is_settled(one) and self.cache.reject(one) is None:
-                check_rules(clip_table(self.lake, self.head, [one], self.cache, self.job.cuts), self.job)
+                check_rules(clip_table(self.lake, self.head, [one], self.cache, self.job), self.job)
                 break
 
     def outcome(self, head: Version) -> Outcome:
@@ -143,7 +142,7 @@ class _Run:
         every = survey(self.lake, head, self.job.filter)
         listed = [one for one in every if self._is_settled(one)]
         self.waiting = len(every) - len(listed)
-        table = clip_table(self.lake, head, listed, self.cache, self.job.cuts)
+        table = clip_table(self.lake, head, listed, self.cache, self.job)
         found = reasons(table, self.job, self.cache)
         copies, duplicate = copies_of(table, found, self.job)
         homes = homes_of(self.lake, head, listed, copies.sets)

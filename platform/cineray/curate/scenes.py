@@ -7,7 +7,7 @@ extra of that name). Spans are in the video's own integers, from the pts of one 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,6 +25,7 @@ class Scenes:
 
     name: ClassVar[str] = "scenes"
     version: ClassVar[int] = 1
+    gives: ClassVar[Mapping[str, type]] = {"scenes": list, "scenes_count": int, "scenes_shortest_seconds": float}
     detector: str = "own"
     """A name of `DETECTORS`."""
     least_change: float = 0.25

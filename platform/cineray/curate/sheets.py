@@ -19,7 +19,7 @@ from cineray.curate.clip_table import ClipTable
 from cineray.curate.clips import Draft
 from cineray.curate.config import CurateJob
 from cineray.curate.curate_report import CurateReport
-from cineray.curate.edges import edge_of
+from cineray.curate.edges import Edge, edge_of
 from cineray.curate.looker import CHILD_COMMAND
 from cineray.curate.rules import Reason
 from cineray.curate.videos import Video, take_videos
@@ -44,17 +44,18 @@ def write_sheets(report: CurateReport, job: CurateJob, folder: Path) -> list[Pat
     written = []
     with IndexPool(1, limits=limits, child_command=CHILD_COMMAND) as pool:
         for reason in report.outcome.reasons:
-            rows = list(_rows(lake, report, reason, pool)) if reason.holds.any() else []
+            edge = edge_of(report.outcome.table, reason, CLIPS_A_SIDE)
+            rows = list(_rows(lake, report, reason, edge, pool)) if reason.holds.any() else []
             if rows:
                 path = folder / f"{reason.name}.png"
-                path.write_bytes(draw_sheet(f"{reason.name}: {reason.told}", rows))
+                order = "" if edge.is_known else " (no edge, in the order of videos)"
+                path.write_bytes(draw_sheet(f"{reason.name}{order}: {reason.told}", rows))
                 written.append(path)
     return written
 
 
-def _rows(lake: Lake, report: CurateReport, reason: Reason, pool: IndexPool) -> Iterator[SheetRow]:
+def _rows(lake: Lake, report: CurateReport, reason: Reason, edge: Edge, pool: IndexPool) -> Iterator[SheetRow]:
     table = report.outcome.table
-    edge = edge_of(table, reason, CLIPS_A_SIDE)
     for drafts, word in ((edge.left_out, "left out"), (edge.kept, "kept by this rule")):
         listed = [table.listed[table.drafts[draft].video] for draft in drafts]
         videos = take_videos(lake, report.based_on, listed) if listed else iter(())

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
@@ -76,6 +77,7 @@ class Signatures:
 
     name: ClassVar[str] = "signatures"
     version: ClassVar[int] = 1
+    gives: ClassVar[Mapping[str, type]] = {"signatures_text": str}
 
     def __call__(self, footage: Footage) -> Columns:
         """Columns of one video."""

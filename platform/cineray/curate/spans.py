@@ -33,6 +33,12 @@ def runs(flag_T: Flags) -> list[tuple[int, int]]:
     return [(int(first), int(past)) for first, past in edge.reshape(-1, 2)]
 
 
+def spans_of(flag_T: Flags, pts_T: Ticks, end_pts: int, least_ticks: float) -> list[tuple[int, int]]:
+    """From when to when the flag is true, each at least so long."""
+    found = [pts_of_run(run, pts_T, end_pts) for run in runs(flag_T)]
+    return [(start, end) for start, end in found if end - start >= least_ticks]
+
+
 def pts_of_run(run: tuple[int, int], pts_T: Ticks, end_pts: int) -> tuple[int, int]:
     """From when its first frame is seen until its last is no longer."""
     first, past = run

@@ -1,8 +1,8 @@
 """The seam of everything that looks at a video: a `Footage` goes in, columns leave.
 
-A stage is a small frozen dataclass. `name` and `version` are class variables; its fields are its config, plain scalars
-with a docstring each. Its columns begin with its subject (`black_fraction`, `black_spans`). A column that cannot be
-known (the loudness of a video without sound) is None; a list of `Span`s tells when.
+A stage is a small frozen dataclass. `name`, `version` and `gives` are class variables; its fields are its config, plain
+scalars with a docstring each. Its columns begin with its subject (`black_fraction`, `black_spans`). A column that
+cannot be known (the loudness of a video without sound) is None; a list of `Span`s tells when.
 
 Promises that a stage keeps: the same footage and the same fields give the same columns, on any machine; it opens no
 file and draws no random number. Whoever changes what it gives raises its `version`, and it is measured anew.
@@ -37,6 +37,9 @@ class Stage(Protocol):
 
     name: ClassVar[str]
     version: ClassVar[int]
+    gives: ClassVar[Mapping[str, type]]
+    """Its columns, and what their values are: float, int, bool, str, or list for spans. A rule may name each of them,
+    and means the same by it where no video has a value."""
 
     def __call__(self, footage: Footage) -> Columns:
         """Columns of one video."""

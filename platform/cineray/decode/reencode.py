@@ -29,6 +29,7 @@ from av.video.stream import VideoStream
 
 from cineray.decode.colour import LIMITED, MATRICES, PRIMARIES, TRANSFERS, UNSPECIFIED, Colour, colour_of
 from cineray.decode.encoding import ENCODERS, Encoding, codec_options, encoded_size
+from cineray.decode.filters import chain_of
 from cineray.decode.opened import OpenVideo
 from cineray.decode.options import DecodeOptions
 from cineray.decode.pyav_decoder import PyavDecoder
@@ -209,25 +210,11 @@ class _Writing:
 
     def _graph(self, frame: VideoFrame) -> Graph:
         """Turn, resize and convert, in FFmpeg's filters."""
-        graph = Graph()
-        graph.threads = 1
-        source = graph.add(
-            "buffer",
-            video_size=f"{frame.width}x{frame.height}",
-            pix_fmt=frame.format.name,
-            time_base="1/1",
-            pixel_aspect="1/1",
-            colorspace=str(self.source.matrix),
-            range=str(self.source.range),
-        )
         scale = f"{self.width}:{self.height}:flags={FLAGS}:out_range=limited"
         if self.source.matrix != self.colour.matrix:
             scale += ":out_color_matrix=bt709"
         steps = [*_TURNS[self.video.rotation_degrees], ("scale", scale), ("format", "pix_fmts=yuv420p")]
-        nodes: list[Any] = [source, *(graph.add(name, words) for name, words in steps), graph.add("buffersink")]
-        graph.link_nodes(*nodes)
-        graph.configure()
-        return graph
+        return chain_of(frame, self.source, steps)
 
 
 def luma_of(video: IndexedVideo, place: Place, numbers: Sequence[int], options: DecodeOptions) -> dict[int, Luma]:

@@ -10,8 +10,6 @@ between the chroma samples of a subsampled video first gets chroma at full size;
 
 from __future__ import annotations
 
-from typing import Any
-
 import av
 import numpy as np
 from av.filter import Graph
@@ -19,6 +17,7 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
 from cineray.decode.colour import Colour
+from cineray.decode.filters import chain_of
 from cineray.decode.geometry import CodedCrop, Pixels
 from cineray.decode.reasons import DecodeFault
 
@@ -52,23 +51,9 @@ class Scaler:
 
 def build_graph(frame: VideoFrame, crop: CodedCrop, colour: Colour) -> Graph:
     """FFmpeg's filters for one kind of picture and one cut of it."""
-    graph = Graph()
-    graph.threads = 1
-    source = graph.add(
-        "buffer",
-        video_size=f"{frame.width}x{frame.height}",
-        pix_fmt=frame.format.name,
-        time_base="1/1",
-        pixel_aspect="1/1",
-        colorspace=str(colour.matrix),
-        range=str(colour.range),
-    )
     steps = [*_cut(frame, crop), ("scale", f"{crop.out_width}:{crop.out_height}:flags={FLAGS}:out_range=full")]
     steps += [("format", "pix_fmts=gbrp"), ("scale", f"flags={FLAGS}"), ("format", "pix_fmts=rgb24")]
-    nodes: list[Any] = [source, *(graph.add(name, words) for name, words in steps), graph.add("buffersink")]
-    graph.link_nodes(*nodes)
-    graph.configure()
-    return graph
+    return chain_of(frame, colour, steps)
 
 
 def _cut(frame: VideoFrame, crop: CodedCrop) -> list[tuple[str, str]]:

@@ -15,6 +15,8 @@ from cineray.plan import Recipe
 
 SUBCLUSTER = "ray-subcluster"
 """The label that divides a cluster for Ray: machines that decode carry it, those that train do not."""
+SAYS_DECODE = "cineray-decode"
+"""The head's label: the value of that one on the machines that decode, there or to come."""
 
 
 class FeedConfig(Config):

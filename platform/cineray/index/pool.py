@@ -13,19 +13,20 @@ from __future__ import annotations
 import os
 import queue
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from cineray.errors import UsageError
+from cineray.index.ordered import in_order
 from cineray.index.wire import Message, indexed_to_dict
 from cineray.index.worker import Limits, Worker
 from cineray.records import IndexedVideo, Reject, VideoFile
 from cineray.storage import AccessPolicy
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 CHILD_COMMAND = (sys.executable, "-m", "cineray.index.child")
 
 
@@ -52,6 +53,7 @@ class IndexPool:
             "cpu_seconds": self.limits.cpu_seconds,
             "memory_bytes": self.limits.memory_bytes,
         }
+        self._closed = False
         self._free: queue.LifoQueue[Worker] = queue.LifoQueue()
         self._workers = [Worker(child_command) for _ in range(workers)]
         for child in self._workers:
@@ -67,8 +69,21 @@ class IndexPool:
 
     def close(self) -> None:
         """End all children, also those that are at work."""
+        self._closed = True
         for child in self._workers:
             child.end()
+
+    @contextmanager
+    def abandoned(self) -> Iterator[None]:
+        """While inside, children are ended and none is started: who waits for one gets an error instead. Then the pool
+        goes on with fresh ones."""
+        for child in self._workers:
+            child.end()
+        try:
+            yield
+        finally:
+            for child in self._workers:
+                child.ended = self._closed
 
     def index(self, file: VideoFile) -> IndexedVideo | Reject:
         """Index one file; may be called from several threads, and waits for a free child."""
@@ -108,14 +123,8 @@ class IndexPool:
 
     def map(self, files: Iterable[VideoFile]) -> Iterator[IndexedVideo | Reject]:
         """One result per file, in the order of the files; at most four files per worker are taken ahead."""
-        waiting: deque[Future[IndexedVideo | Reject]] = deque()
-        threads = ThreadPoolExecutor(self.workers, thread_name_prefix="cineray-index")
-        try:
-            for file in files:
-                waiting.append(threads.submit(self.index, file))
-                if len(waiting) >= 4 * self.workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            threads.shutdown(wait=True, cancel_futures=True)
+        return self.each(self.index, files, ahead=4 * self.workers, name="cineray-index")
+
+    def each(self, do: Callable[[Item], Result], items: Iterable[Item], *, ahead: int, name: str) -> Iterator[Result]:
+        """`in_order` of something that asks the children, as many at once as there are."""
+        return in_order(do, items, workers=self.workers, ahead=ahead, name=name, abandoned=self.abandoned)

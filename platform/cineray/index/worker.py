@@ -24,6 +24,7 @@ _START_SECONDS = 60.0
 _START_AGAIN_TIMES = 3
 _START_AGAIN_SECONDS = 0.2
 _LAST_WORDS_BYTES = 2000
+_CLOSED = "the IndexPool is closed; open a new one to index more files"
 _FILES_PER_CHILD = 1000
 """Then a fresh one: whatever a library leaks on damaged files stays small."""
 
@@ -143,13 +144,16 @@ class Worker:
     def started(self) -> _Running:
         """A new child with its pipes, which may not be ready yet."""
         if self.ended:
-            raise UsageError("the IndexPool is closed; open a new one to index more files")
+            raise UsageError(_CLOSED)
         self.last_words, self.files, pipe = b"", 0, subprocess.PIPE
         process = subprocess.Popen(self.command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
         if process.stdin is None or process.stdout is None or process.stderr is None:
             raise CinerayError(f"no pipes to {self.command[0]}; this Python cannot start processes")
-        self.child = _Running(process, process.stdin, process.stdout, process.stderr)  # type: ignore[arg-type]
-        return self.child
+        self.child = child = _Running(process, process.stdin, process.stdout, process.stderr)  # type: ignore[arg-type]
+        if self.ended:  # since it was asked above, by a thread that did not see this child yet
+            self.stop()
+            raise UsageError(_CLOSED)
+        return child
 
     def receive(self, child: _Running, deadline: float) -> Message:
         """The child's next message. What it prints meanwhile is drained, so that it never waits, and its end kept."""

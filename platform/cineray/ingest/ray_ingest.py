@@ -13,22 +13,19 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from cineray import storage
-from cineray.errors import CinerayError
 from cineray.ingest.config import EngineConfig, IngestConfig
 from cineray.ingest.journal import Journal, write_part
 from cineray.ingest.summary import Summary
 from cineray.ingest.tasks import Task, task_from_json, task_to_json
 from cineray.ingest.work import Checker
+from cineray.telemetry.ray_chunks import Rows, count_try, worked_off
 from cineray.telemetry.ray_session import connected
 
 CHUNK_TASKS = 128
 """About a second of work or more: each task slot of Ray Data loses some 0.1 s per task."""
 CHUNK_LIMIT_BYTES = 1 << 28
-CHUNK_TRIES = 4
-"""Ray Data runs a task again whenever its worker dies, without end; a chunk that keeps killing it ends the run."""
 
 _checkers: dict[str, Checker] = {}
 """This worker process's checker, kept between its tasks."""
@@ -71,50 +68,22 @@ def _write_chunks(tasks: Iterable[Task], folder: str) -> tuple[list[str], int]:
 
 
 def _summaries(chunks: list[str], config: IngestConfig, engine: EngineConfig, parts: str) -> Iterator[Summary]:
-    import ray
-
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.execution_options.verbose_progress = False
-    # A video may take its whole time-out; a watchdog on Ray's side would end a healthy run.
-    context.execution_no_progress_timeout_s = -1
-    told = config.model_dump_json()
-    dataset = ray.data.from_items([{"chunk": chunk} for chunk in chunks], override_num_blocks=len(chunks)).map_batches(
-        check_chunk,
-        fn_kwargs={"config_json": told, "parts": parts},
-        batch_size=None,
-        num_cpus=1,
-        compute=ray.data.TaskPoolStrategy(size=min(engine.workers, len(chunks)) or None),
-    )
-    try:
-        for row in dataset.iter_rows():
-            yield Summary(**json.loads(row["summary"]))
-    except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None) or error
-        raise CinerayError(
-            f"a Ray task of the ingest failed: {cause}; what was finished is kept, run the same command to go on"
-        ) from error
+    told = {"config_json": config.model_dump_json(), "parts": parts}
+    rows = [{"chunk": chunk} for chunk in chunks]
+    for row in worked_off(rows, check_chunk, told=told, workers=engine.workers, what="the ingest"):
+        yield Summary(**json.loads(row["summary"]))
 
 
-def check_chunk(batch: dict[str, Any], *, config_json: str, parts: str) -> dict[str, list[str]]:
+def check_chunk(batch: Rows, *, config_json: str, parts: str) -> dict[str, list[str]]:
     """One Ray Data task: read a chunk, check its videos, write a part, return counts."""
     summaries = []
     for chunk in batch["chunk"]:
-        _count_try(str(chunk))
+        count_try(str(chunk))
         lines = storage.read_object(str(chunk), limit_bytes=CHUNK_LIMIT_BYTES).decode().splitlines()
         rows = list(_checker(config_json).check(task_from_json(line) for line in lines))
         write_part(parts, rows)
         summaries.append(json.dumps(Summary.of(rows).to_dict()))
     return {"summary": summaries}
-
-
-def _count_try(chunk: str) -> None:
-    if not any(storage.put_if_absent(f"{chunk}.try-{number}", b"") for number in range(CHUNK_TRIES)):
-        raise CinerayError(
-            f"the worker of {chunk} died {CHUNK_TRIES} times, most likely for want of memory; give workers more "
-            "memory, or run with fewer at once: --workers"
-        )
 
 
 def _checker(config_json: str) -> Checker:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import getpass
 import itertools
 import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from cineray.ingest.work import access_policy
 from cineray.lake import Changes, Lake, Version
 from cineray.records import Reject, VideoFile
 from cineray.source import Source, open_source
+from cineray.telemetry.typed import typed
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ def ingest(
             raise Interrupted(
                 f"stopped; {run.progress.done.done} videos are finished and kept, run the same command to go on"
             ) from None
-        told = {"author": author or whoami(), "command": command or shlex.join(sys.argv), "message": message}
+        told = {"author": author or whoami(), "command": command or typed(), "message": message}
         version = run.commit(held.check, **told)
         run.journal.clear()
     return run.report(version, time.monotonic() - began)

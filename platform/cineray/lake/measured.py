@@ -74,7 +74,8 @@ def media_where(
     if state is None:
         return
     words = names_in(where or "")
-    joined = {name: _Measure(lake, version, name) for name in measures_named(lake, version, [*words, *columns])}
+    named = measures_named(lake, version, [*words, *columns])
+    joined = {name: _Measure(lake, version, name, is_text=_is_text(name, where or "")) for name in named}
     media = lake.table("media")
     if not joined:
         yield from _on_the_table(lake, version, where, columns)
@@ -129,7 +130,7 @@ def known_measures(lake: Tables, version: Version) -> tuple[str, ...]:
 class _Measure:
     """One measure of all videos that have it."""
 
-    def __init__(self, lake: Tables, version: Version, name: str) -> None:
+    def __init__(self, lake: Tables, version: Version, name: str, *, is_text: bool) -> None:
         told: dict[str, Scalar] = {}
         state = version.tables[QUALITY_LAYER]
         batches = lake.table(QUALITY_LAYER).scan(state.version, columns=["video_id", "value"], where=_tells(name))
@@ -143,11 +144,20 @@ class _Measure:
                         f"rows of {QUALITY_LAYER} in version {version.number} of {lake.uri} say two things of "
                         f"{name!r} of video {video_id}: {told[video_id]!r} and {value!r}; remove one, or curate anew"
                     )
-        self.ids, self.values = pa.array(told, pa.string()), column_of(list(told.values()))
+        values = column_of(list(told.values()))
+        if is_text and values.null_count == len(values):
+            values = pa.nulls(len(values), pa.string())
+        self.ids, self.values = pa.array(told, pa.string()), values
 
     def of(self, video_ids: pa.Array) -> pa.Array:
         """The value of each of these videos, null where it has none."""
         return self.values.take(pc.index_in(video_ids, value_set=self.ids))
+
+
+def _is_text(name: str, where: str) -> bool:
+    """Whether a filter compares it with a text: of a measure that no video has a value of, nothing else says so."""
+    compares = r"\s*(?:=|<>|!=|<=?|>=?|(?:NOT\s+)?(?:I?LIKE|BETWEEN|IN\s*\())\s*'"
+    return bool(re.search(rf"\b{re.escape(name)}\b{compares}", where, re.IGNORECASE))
 
 
 def column_of(values: Sequence[Any]) -> pa.Array:

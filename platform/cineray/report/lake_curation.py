@@ -19,9 +19,10 @@ from cineray.lake import Lake, Version
 from cineray.report import palette
 from cineray.report.content import Cell, Column, Commands, Note, Part, Section, Table, Tile, Verdict
 from cineray.report.embed import Embedder
-from cineray.report.lake_edges import copies_parts, cut_parts, edge_parts, names_of, sets_of_copies
+from cineray.report.lake_edges import copies_parts, cut_parts, edge_parts, sets_of_copies
 from cineray.report.lake_measures import measure_parts
 from cineray.report.lake_pictures import Pictures
+from cineray.report.lake_strips import names_of
 from cineray.report.plots import counts as counts_plot
 from cineray.report.wording import UNKNOWN, number, percent, plural, seconds_text, whole
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cineray.curate.changes import DUPLICATES_LAYER, SCENES_LAYER
@@ -15,25 +15,17 @@ from cineray.curate.config import OWN_REASONS
 from cineray.curate.edges import edge_of
 from cineray.curate.review import Review
 from cineray.curate.rules import Reason
-from cineray.lake import Lake, Version, sql_in, unpack_text
+from cineray.lake import Lake, Version, unpack_text
 from cineray.report import palette
 from cineray.report.content import Facts, Film, Gallery, Grid, Heading, Note, Part
 from cineray.report.lake_pictures import Pictures, Stretch
+from cineray.report.lake_strips import names_of
 from cineray.report.plots import counts, histogram
 from cineray.report.wording import TIMES, bytes_text, known, number, plural, seconds_text, whole
 
 MOST_A_SIDE = 6
 _MOST_OF_A_SET = 4
 UNREADABLE, _, DUPLICATE = OWN_REASONS
-
-
-def names_of(lake: Lake, version: Version, video_ids: Sequence[str]) -> dict[str, str]:
-    """What these videos are called where they were found."""
-    if not video_ids or "places" not in version.tables:
-        return {}
-    where = sql_in("video_id", sorted(set(video_ids)))
-    rows = lake.read(version, "places", columns=["video_id", "name", "uri"], filter=where).to_pylist()
-    return {row["video_id"]: unpack_text(row["name"] or row["uri"]) for row in rows}
 
 
 # ---- at the edge of each rule ----------------------------------------------------------------------------------------
@@ -50,7 +42,8 @@ def edge_parts(lake: Lake, told: Review, pictures: Pictures, clips: int) -> tupl
         edge = edge_of(told.table, reason, each)
         ids = [told.table.listed[told.video_V[draft]].video_id for draft in (*edge.left_out, *edge.kept)]
         names = names_of(lake, told.version, ids)
-        parts.append(Heading(text=reason.name, detail=reason.told))
+        order = "" if edge.is_known else "; it compares nothing with a number, so these are in the order of videos"
+        parts.append(Heading(text=reason.name, detail=f"{reason.told}{order}"))
         for drafts, word in ((edge.left_out, "left out"), (edge.kept, "kept")):
             stretches = [_edge_stretch(told, reason, draft, word, names) for draft in drafts]
             parts += [Gallery(films=pictures.films(stretches), wide=True)] if stretches else []

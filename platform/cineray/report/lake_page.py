@@ -52,9 +52,7 @@ def lake_page(uri: str, ref: str, embed: Embedder, *, clips: int) -> Page:
     }
     tags = f" ({', '.join(facts['tags'])})" if facts["tags"] else ""
     sections = (
-        Section(
-            title="Clips", lead=_CLIPS, parts=strip_parts(uri, version.number, splits, found.sizes, embed, clips=clips)
-        ),
+        Section(title="Clips", lead=_CLIPS, parts=strip_parts(lake, version, splits, found.sizes, embed, clips=clips)),
         Section(title="Splits", lead="No group of videos lies in two of them.", parts=_splits(splits, found)),
         Section(title="Videos", parts=_videos(found)),
         *curated.sections,

@@ -65,7 +65,7 @@ def standardised_section(lake: Lake, version: Version) -> Section:
     after_side = _side(lake, version, told.made)
     before_side = _side(lake, before, told.sources) if before is not None else None
     rows = [*_rows(before_side, after_side), *_cost_rows(lake, before, made_by)]
-    columns = (Column("of the same videos"), Column("before", number=True), Column("after", number=True))
+    columns = (Column("of the same videos"), Column("before"), Column("after"))
     cells = tuple((Cell(name), Cell(old), Cell(new)) for name, old, new in rows)
     caption = f"{plural(after_side.videos, 'video')}; {_drawn()}"
     parts: list[Part] = [Table(caption=caption, columns=columns, rows=cells), Facts(pairs=_quality(told, made_by))]

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from cineray.errors import CinerayError
+from cineray.lake import Lake, Version, sql_in, unpack_text
 from cineray.records import Batch
 from cineray.report.content import Film, Gallery, Heading, Note, Part
 from cineray.report.embed import Embedder
@@ -23,20 +25,30 @@ FRAMES, LONG_PX, GAP_PX, SMALL_PX = 6, 160, 4, 64
 
 
 def strip_parts(
-    lake: str, version: int, splits: dict[str, int], shape: Counter[str], embed: Embedder, *, clips: int
+    lake: Lake, version: Version, splits: dict[str, int], shape: Counter[str], embed: Embedder, *, clips: int
 ) -> tuple[Part, ...]:
     """A gallery for each split; `shape` says how large videos are, most usual first."""
     parts: list[Part] = []
     each = max(clips // max(len(splits), 1), 1)
     for split, held in splits.items():
         try:
-            films = _films(_batch_of(lake, version, split, min(each, held), picture_size(shape)), embed)
+            batch = _batch_of(lake.uri, version.number, split, min(each, held), picture_size(shape))
+            films = _films(batch, names_of(lake, version, [spec.video_id for spec in batch.specs]), embed)
         except CinerayError as error:
             parts.append(Note(text=f"The clips of {split or 'no split'} cannot be shown: {clipped(str(error), 600)}"))
             break  # what cannot be read now was waited for long enough
         told = f"{len(films)} of {plural(held, 'clip')}"
         parts += [Heading(text=split or "in no split", detail=told), Gallery(films=films, wide=True)]
     return tuple(parts)
+
+
+def names_of(lake: Lake, version: Version, video_ids: Sequence[str]) -> dict[str, str]:
+    """What these videos are called where they were found."""
+    if not video_ids or "places" not in version.tables:
+        return {}
+    where = sql_in("video_id", sorted(set(video_ids)))
+    rows = lake.read(version, "places", columns=["video_id", "name", "uri"], filter=where).to_pylist()
+    return {row["video_id"]: unpack_text(row["name"] or row["uri"]) for row in rows}
 
 
 def picture_size(shape: Counter[str]) -> tuple[int, int]:
@@ -63,13 +75,13 @@ def _batch_of(lake: str, version: int, split: str, many: int, size: tuple[int, i
     return local_batch(FeedSpec(recipe=recipe), 0)
 
 
-def _films(batch: Batch, embed: Embedder) -> tuple[Film, ...]:
+def _films(batch: Batch, names: Mapping[str, str], embed: Embedder) -> tuple[Film, ...]:
     order = sorted(range(len(batch.specs)), key=lambda at: (batch.specs[at].label or "", at))
     films = []
     for at in order:
         spec = batch.specs[at]
         picture = strip(batch.frames_BTHWC[at])
-        name = spec.label or spec.caption or spec.video_id[:12]
+        name = spec.label or spec.caption or names.get(spec.video_id, spec.video_id[:12])
         seconds = f"{batch.seconds_BT[at][-1]:.2f} s from first to last"
         detail = " · ".join(part for part in (spec.caption if spec.label else "", seconds) if part)
         source = embed.data(picture, "webp", f"clip {spec.clip_id[:12]}")

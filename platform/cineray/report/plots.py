@@ -25,6 +25,7 @@ MOST_POINTS = 400
 one's."""
 
 _LINE_PX, _MARKER_PX = 2, 7
+_FEW = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +192,14 @@ def histogram(
     )
     figure = go.Figure(bar)
     figure.update_layout(bargap=0.02)
+    _count_whole(figure, many)
     return finished(title, says, figure, Axes(x=unit, whole_y=True), height_px)
+
+
+def _count_whole(figure: go.Figure, many: Any) -> None:
+    """Of few there are no parts on the axis."""
+    if max(many, default=0) < _FEW:
+        figure.update_yaxes(dtick=1)
 
 
 def before_after(
@@ -205,11 +213,11 @@ def before_after(
 ) -> Figure:
     """Where values lay, and where those that are left of them lie: of each bar, what is grey only is gone.
 
-    The outermost bars hold the hundredth of all values that lies farthest out on their side. `limits`: names and places
-    of upright lines.
+    The outermost bars hold the hundredth of all values that lies farthest out on their side, of a hundred and fewer
+    none. `limits`: names and places of upright lines.
     """
     whole = np.asarray(before, dtype=np.float64)
-    low, high = (float(edge) for edge in np.quantile(whole, (0.01, 0.99)))
+    low, high = float(np.quantile(whole, 0.01, method="lower")), float(np.quantile(whole, 0.99, method="higher"))
     near = [at for _, at in limits if abs(at - (low + high) / 2) <= 2 * max(high - low, 1e-9)]
     low, high = min(low, *near) if near else low, max(high, *near) if near else high
     edges = np.linspace(low, high if high > low else low + 1, bins + 1)
@@ -225,6 +233,7 @@ def before_after(
         if edges[0] <= at <= edges[-1]:
             line = {"width": 1.5, "dash": "dash", "color": RED}
             figure.add_vline(x=at, line=line, annotation_text=words(rule, 18), annotation_font_size=11)
+    _count_whole(figure, np.histogram(np.clip(whole, edges[0], edges[-1]), bins=edges)[0])
     figure.update_layout(bargap=0.02, barmode="overlay")
     return finished(title, says, figure, Axes(whole_y=True), 200, legend=legend)
 

@@ -8,8 +8,10 @@ package imports no cloud's library; a place of that cloud does, and says which e
 from cineray.storage.filesystems import filesystem
 from cineray.storage.lance_options import lance_options, lance_uri
 from cineray.storage.objects import (
+    check_room,
     delete_object,
     list_objects,
+    new_object,
     object_exists,
     open_place,
     place_stat,
@@ -34,6 +36,7 @@ __all__ = [
     "ReadCounter",
     "RetryPolicy",
     "Unlisted",
+    "check_room",
     "delete_object",
     "filesystem",
     "is_remote",
@@ -41,6 +44,7 @@ __all__ = [
     "lance_options",
     "lance_uri",
     "list_objects",
+    "new_object",
     "normalise_uri",
     "object_exists",
     "open_place",

@@ -16,6 +16,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 from cineray.errors import PlaceChanged, PlaceError, PlaceMissing
 from cineray.storage.retry import ReadCounter
@@ -72,6 +73,15 @@ class _LocalStore(Store):
     def upload(self, local_path: str, uri: str) -> None:
         with _explained("writing", uri), _unfinished(uri, b"") as path:
             shutil.copyfile(local_path, path)
+            _sync_file(path)
+            os.replace(path, uri)
+            _sync_folder(os.path.dirname(uri))
+
+    @contextmanager
+    def new(self, uri: str, size_bytes: int) -> Iterator[BinaryIO]:  # noqa: ARG002 - it is written where it will lie
+        with _explained("writing", uri), _unfinished(uri, b"") as path:
+            with open(path, "r+b") as file:
+                yield file
             _sync_file(path)
             os.replace(path, uri)
             _sync_folder(os.path.dirname(uri))

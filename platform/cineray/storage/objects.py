@@ -8,9 +8,12 @@ says their content and for a writer's own staging, where replacing changes nothi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import BinaryIO
 
 from cineray.errors import PlaceChanged, PlaceError, PlaceRefused
 from cineray.records import Place
+from cineray.storage import store
 from cineray.storage.policy import AccessPolicy
 from cineray.storage.reader import RangeReader, StoreReader, check_tag
 from cineray.storage.retry import ReadCounter, RetryPolicy
@@ -106,6 +109,21 @@ def upload_file(local_path: str, uri: str) -> None:
     """Copy a local file to a place, atomically, replacing one of that name."""
     uri = normalise_uri(uri)
     store_for(uri).upload(local_path, uri)
+
+
+def new_object(uri: str, *, size_bytes: int) -> AbstractContextManager[BinaryIO]:
+    """A file to write a large object into: it lies there when the block ends, and does not if that ends by an error.
+
+    A local one is written beside its place. What goes to a store lies in this machine's folder for temporary files
+    first ($TMPDIR), which is refused if that has no room for `size_bytes`.
+    """
+    uri = normalise_uri(uri)
+    return store_for(uri).new(uri, size_bytes)
+
+
+def check_room(uri: str, size_bytes: int) -> None:
+    """Raise where `new_object` would find no room on this machine for so many bytes: to be known before the work."""
+    store.check_room(normalise_uri(uri), size_bytes)
 
 
 def delete_object(uri: str, *, recursive: bool = False) -> None:

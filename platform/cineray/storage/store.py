@@ -8,11 +8,15 @@ local files imports no cloud's library.
 from __future__ import annotations
 
 import importlib
+import os
+import shutil
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import cast
+from typing import BinaryIO, cast
 
 from cineray.errors import PlaceError, PlaceRefused
 from cineray.storage.filesystems import missing_extra
@@ -92,9 +96,38 @@ class Store(ABC):
         """As `put`, from a file that need not fit into memory."""
         raise _read_only(uri)
 
+    @contextmanager
+    def new(self, uri: str, size_bytes: int) -> Iterator[BinaryIO]:
+        """A file that becomes the whole object when the block ends: here by way of this machine's disk."""
+        check_room(uri, size_bytes)
+        with tempfile.TemporaryDirectory(prefix="cineray-object-") as folder:
+            path = os.path.join(folder, "whole")
+            try:
+                with open(path, "wb") as file:
+                    yield file
+            except OSError as error:
+                raise PlaceError(
+                    f"{uri} is written to {folder} before it is uploaded, and that failed: {error.strerror or error}; "
+                    "free some space there, or set TMPDIR to a larger disk"
+                ) from error
+            self.upload(path, uri)
+
     def delete(self, uri: str, *, recursive: bool) -> None:  # noqa: ARG002 - stores that write use it
         """Remove the object, or all below; nothing there is no error."""
         raise _read_only(uri)
+
+
+def check_room(uri: str, size_bytes: int) -> None:
+    """Raise where this machine's disk has no room for what is to be uploaded to `uri`; a local place needs none."""
+    if scheme_of(uri) == "file":
+        return
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < size_bytes:
+        raise PlaceError(
+            f"{folder} has {free:,} bytes free, and what goes to {uri} is written there before it is uploaded: "
+            f"{size_bytes:,} bytes; free some space there, or set TMPDIR to a larger disk"
+        )
 
 
 def store_for(uri: str) -> Store:

@@ -6,9 +6,9 @@
 Every trial of a sweep gets the same share, whatever it does with it, and keeps it: figures of trials that took what was
 left over would say how many others were there. So the share is decided once, by the cluster that the sweep began on
 (`Terms`, written down in its folder); on another cluster there are more or fewer trials at once, of the same share, and
-where not even one fits the sweep does not go on. Machines that may only train, or only decode, are counted apart
-(`machines.py`). On one machine without GPUs trials go one at a time unless told
-otherwise, for there trainers compute on the cores that decode.
+where not even one fits the sweep does not go on, unless machines come when they are asked for (`ray_room.py`). Machines
+that may only train, or only decode, are counted apart (`machines.py`). On one machine without GPUs trials go one at a
+time unless told otherwise, for there trainers compute on the cores that decode.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ from cineray.train.config import TrainJob
 
 STORE_SHARE = 0.4
 """Of the object stores, what decoded batches may take in all: as for a training alone."""
+
+
+class NoRoom(UsageError):
+    """Not even one trial fits on the machines that are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +116,7 @@ def capacity_of(
     """`cluster`: Ray's resources in all (`CPU`, `GPU`, `object_store_memory`). `one_machine`: an embedded Ray, which
     trainers compute beside. `machines`: those that it is made of; empty: not known."""
     left = _room(job, needs, cluster, machines, one_machine=one_machine)
-    # A core per core that trains is a modest feed; where GPUs are fewer, each trial gets more than that below.
-    wanted = job.share.decode_cpus or needs.decode_cpus or max(1.0, needs.train_cpus)
+    wanted = decode_wanted(job, needs)
     fits = _fits(job, needs, wanted, left, one_machine=one_machine)
     limit = min(fits, key=lambda name: fits[name])
     if fits[limit] < 1:
@@ -122,6 +125,12 @@ def capacity_of(
     apart, together = left.decode_cpus / concurrent, left.cpus / concurrent - needs.train_cpus
     decode = job.share.decode_cpus or needs.decode_cpus or _even(min(apart, together))
     return Capacity(concurrent, Share(decode, _store(job, cluster, concurrent)), limit)
+
+
+def decode_wanted(job: SweepJob, needs: Needs) -> float:
+    """Cores that decode for a trial, at the least."""
+    # A core per core that trains is a modest feed; where GPUs are fewer, each trial gets more than that.
+    return job.share.decode_cpus or needs.decode_cpus or max(1.0, needs.train_cpus)
 
 
 def capacity_by(
@@ -149,12 +158,13 @@ def capacity_by(
         told = f"{cpus:g} CPUs each, {share.decode_cpus:g} of them to decode, {needs.train_gpus:g} GPUs"
         if share.object_store_bytes:
             told += f" and {share.object_store_bytes / 1e9:.3g} GB of the object store"
-        raise _other_terms(told, f"beside evaluations this cluster has {_told(left)}, and {store / 1e9:.3g} GB of it")
+        here = f"beside evaluations this cluster has {_told(left)}, and {store / 1e9:.3g} GB of it"
+        raise _other_terms(told, here, NoRoom)
     return Capacity(int(fits[limit]), share, limit)
 
 
-def _other_terms(had: str, here: str) -> UsageError:
-    return UsageError(
+def _other_terms(had: str, here: str, kind: type[UsageError] = UsageError) -> UsageError:
+    return kind(
         f"the sweep's trials had {had}, and {here}. Trials that get something else could not be compared with those: "
         "go on where there is as much (--address), or begin a new sweep here"
     )
@@ -216,15 +226,12 @@ def _told(left: Room) -> str:
     return found
 
 
-def _no_room(needs: Needs, decode: float, left: Room) -> UsageError:
+def _no_room(needs: Needs, decode: float, left: Room) -> NoRoom:
     if needs.train_gpus > left.gpus:
-        way = (
-            "A sweep shares out the machines that are there when it begins: give the pool that trains a least number "
-            "of nodes, or train on cores, base.parallel.gpus_per_worker=0"
-        )
+        way = "Add machines with GPUs, or train on cores, base.parallel.gpus_per_worker=0"
     else:
         way = "Lower base.parallel.workers, base.parallel.cpus_per_worker or share.decode_cpus, or add machines"
-    return UsageError(
+    return NoRoom(
         f"a trial takes {needs.train_cpus:g} CPUs and {needs.train_gpus:g} GPUs to train, and {decode:g} CPUs to "
         f"decode; beside evaluations the cluster has {_told(left)}. {way}"
     )

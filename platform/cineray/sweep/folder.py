@@ -29,8 +29,9 @@ from cineray.storage import join_uri, normalise_uri, object_exists, put_if_absen
 from cineray.sweep.capacity import Terms
 from cineray.sweep.config import SWEEP_KINDS, SweepJob
 from cineray.sweep.trial_folder import TrialFolder
+from cineray.telemetry.typed import command_line
 from cineray.train.append_log import AppendLog, open_log, read_logs
-from cineray.train.run_facts import LIMIT_BYTES, command_line, machine, read_facts, software
+from cineray.train.run_facts import LIMIT_BYTES, machine, read_facts, software
 
 SWEEP_FORMAT = 1
 

@@ -25,18 +25,19 @@ from cineray.errors import CinerayError, Interrupted
 from cineray.storage import normalise_uri
 from cineray.sweep.at_work import not_evaluated
 from cineray.sweep.board import Board
-from cineray.sweep.capacity import Capacity, Terms, capacity_by, capacity_of, most_needed
+from cineray.sweep.capacity import Capacity, NoRoom, Terms, capacity_by, capacity_of, decode_wanted, most_needed
 from cineray.sweep.check import check_sweep
 from cineray.sweep.config import SweepJob
 from cineray.sweep.folder import Driver, SweepFolder, is_sweep, new_sweep_uri
 from cineray.sweep.judging import definite
-from cineray.sweep.machines import machines_of
+from cineray.sweep.machines import Machine, machines_of
 from cineray.sweep.objectives import objectives_of
 from cineray.sweep.proposals import Proposals
 from cineray.sweep.ray_alone import measure_alone
 from cineray.sweep.ray_desk import Desk
 from cineray.sweep.ray_janitor import Left, left_now, left_since, remove_orphans
 from cineray.sweep.ray_judge import evaluate_aside
+from cineray.sweep.ray_room import come_when_asked, held, rooms_for
 from cineray.sweep.ray_trial import is_own_fault
 from cineray.sweep.ray_tune import Listener, Tuning, first_line, remove_scratch
 from cineray.sweep.results import finalists, write_results
@@ -156,8 +157,30 @@ class _Sweeping:
 
     # ---- trials ------------------------------------------------------------------------------------------------------
 
+    def capacity(self) -> Capacity:
+        """Where pools have shrunk to nothing, their machines are asked for and waited for."""
+        try:
+            return _capacity(self._sweep, self._job)
+        except NoRoom:
+            machines, trials = _machines(), _hungry(self._job)
+            if not come_when_asked(machines):
+                raise
+        terms, needs = self._sweep.terms(), most_needed(trials, {}, machines)
+        decode = terms.share.decode_cpus if terms else decode_wanted(self._job, needs)
+        with held(rooms_for(self._job, trials, decode, machines), stop=self._request, say=self._say):
+            if self._request.reason:
+                raise Interrupted(
+                    f"stopped by {self._request.reason} while it waited for machines. "
+                    f"To go on: cineray sweep {self._sweep.uri}"
+                )
+            return _capacity(self._sweep, self._job)
+
+    def _say(self, text: str) -> None:
+        self._board.say(text)
+        self._show()
+
     def _trials(self) -> None:
-        capacity = _capacity(self._sweep, self._job)
+        capacity = self.capacity()
         self._driver.note("capacity", concurrent=capacity.concurrent, limited_by=capacity.limited_by)
         desk = Desk.open()
         listener = Listener(self._sweep, self._driver, self._board, desk)
@@ -296,7 +319,7 @@ def _cores_here(job: SweepJob) -> int:
 def _capacity(sweep: SweepFolder, job: SweepJob) -> Capacity:
     """As the sweep was begun, where it was."""
     cluster = ray.cluster_resources()
-    machines = machines_of(ray.nodes(), ray.get_runtime_context().get_node_id())
+    machines = _machines()
     one_machine = len(machines) == 1
     needs = most_needed(_hungry(job), cluster, machines)
     terms = sweep.terms()
@@ -307,6 +330,10 @@ def _capacity(sweep: SweepFolder, job: SweepJob) -> Capacity:
         if terms == decided:
             return found
     return capacity_by(terms, job, needs, cluster, one_machine=one_machine, machines=machines)
+
+
+def _machines() -> list[Machine]:
+    return machines_of(ray.nodes(), ray.get_runtime_context().get_node_id())
 
 
 def _hungry(job: SweepJob) -> list[TrainJob]:

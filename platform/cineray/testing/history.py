@@ -209,3 +209,16 @@ class History:
                 return frozenset()  # cleared since it was listed: its rows are in a version
             self._parts[uri] = frozenset(pq.ParquetFile(io.BytesIO(data)).read(columns=["key"])["key"].to_pylist())
         return self._parts[uri]
+
+
+def check_whole(lake: str) -> int:
+    """Raises where anything is missing or wrong that a version names. The number of the newest; 0 where there is none
+    yet."""
+    if not storage.object_exists(storage.join_uri(lake, "lake.json")):
+        return 0
+    opened = Lake.open(lake)
+    for version in opened.versions():
+        report = opened.verify(version, media="stat")
+        assert report.ok, report.problems
+    head = opened.head()
+    return 0 if head is None else head.number

@@ -14,18 +14,14 @@ from dataclasses import asdict
 from typing import Any
 
 import ray
-import ray.data
 import torch
 
-from cineray.errors import CinerayError
 from cineray.feed import FeedSpec
+from cineray.telemetry.ray_chunks import TRIES, Rows, died_too_often, worked_off
 from cineray.telemetry.ray_session import connected
 from cineray.train.config import TrainJob
 from cineray.train.latents_cost import Made
 from cineray.train.latents_job import LatentsWork, Prepared, chunks
-
-MOST_TRIES = 4
-"""Ray runs a task again whenever its worker dies, without end; steps that keep killing it end the work."""
 
 _work: dict[str, LatentsWork] = {}
 """This worker process's autoencoder and feed, kept between its tasks."""
@@ -51,41 +47,18 @@ def make_on_ray(
         "compute": prepared.compute,
         "on_gpu": gpus_per_task > 0,
     }
+    task: dict[str, Any] = {"workers": workers, "what": "making latents", "gpus_per_task": gpus_per_task}
     with connected(address):
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        context.execution_options.verbose_progress = False
-        context.execution_no_progress_timeout_s = -1  # a long video is no reason to end a healthy run
-        made = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            encode_chunk,
-            fn_kwargs=told,
-            batch_size=None,
-            num_cpus=1,
-            num_gpus=gpus_per_task or None,
-            compute=ray.data.TaskPoolStrategy(size=min(workers, len(rows)) or None),
-        )
-        try:
-            for row in made.iter_rows():
-                on_made(Made(**json.loads(row["made"])))
-        except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", None) or error
-            raise CinerayError(
-                f"a Ray task that made latents failed: {cause}; what was finished is kept, run it again to go on"
-            ) from error
+        for row in worked_off(rows, encode_chunk, told=told, **task):
+            on_made(Made(**json.loads(row["made"])))
 
 
-def encode_chunk(
-    batch: dict[str, Any], *, job_json: str, fingerprint: str, compute: str, on_gpu: bool
-) -> dict[str, list[str]]:
+def encode_chunk(batch: Rows, *, job_json: str, fingerprint: str, compute: str, on_gpu: bool) -> dict[str, list[str]]:
     """One Ray Data task. `on_gpu`: it was given a share of one; Ray shows GPUs to tasks without one, too."""
     work = work_of(job_json, fingerprint, compute, on_gpu=on_gpu)
     tries = int(ray._private.worker.global_worker.core_worker.get_current_task_attempt_number())
-    if tries >= MOST_TRIES:
-        raise CinerayError(
-            f"the worker of the steps {', '.join(batch['steps'])} died {tries} times, most likely for want of memory; "
-            "give workers more memory, or run with fewer at once: --workers"
-        )
+    if tries >= TRIES:
+        raise died_too_often(f"the steps {', '.join(batch['steps'])}")
     made = []
     for told in batch["steps"]:
         steps = [range(start, stop) for start, stop in json.loads(str(told))]

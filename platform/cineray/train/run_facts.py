@@ -1,7 +1,7 @@
-"""What a run was made with: versions of packages, the commit of the code, the command, the machine. Plain values out.
+"""What a run was made with: versions of packages, the commit of the code, the machine. Plain values out.
 
 They go into a folder's first object (`run.json`, `sweep.json`), and `read_facts` reads it again. It is a record that
-others read: no environment variables, and addresses in the command without what may be a secret.
+others read: no environment variables.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +24,6 @@ from cineray.storage import join_uri, read_object
 LIMIT_BYTES = 64 << 20
 """Of a record; a job with all its fields takes some kilobytes."""
 PACKAGES = ("cineray", "torch", "torchcodec", "av", "ray", "pylance", "numpy", "pyarrow", "safetensors", "wandb")
-
-_SECRET = re.compile(r"(?i)^((?:--?)?(?:[\w.-]*[._-])?(?:apikey|key|token|secret|password))(=.*)?$")
-_USER_IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")
-_QUERY_OF_ADDRESS = re.compile(r"(https?://[^\s?]+)\?\S+")
 
 
 def software() -> dict[str, str]:
@@ -80,21 +74,6 @@ def code_commit() -> dict[str, Any] | None:
     """The commit of this package's own checkout; None when it was installed from a wheel."""
     own = Path(__file__).resolve().parents[1]
     return None if "site-packages" in own.parts else commit_of(own)
-
-
-def command_line(arguments: Sequence[str] | None = None) -> list[str]:
-    """The command as it was given, with secrets blotted out: values of --token and the like, users in addresses."""
-    shown, blot = [], False
-    for argument in list(sys.argv if arguments is None else arguments):
-        secret = _SECRET.match(argument)
-        if blot:
-            shown.append("***")
-        elif secret and secret[2]:
-            shown.append(f"{secret[1]}=***")
-        else:
-            shown.append(_QUERY_OF_ADDRESS.sub(r"\1?***", _USER_IN_ADDRESS.sub("***@", argument)))
-        blot = secret is not None and argument.startswith("--") and not secret[2] and not blot
-    return shown
 
 
 def machine() -> dict[str, Any]:

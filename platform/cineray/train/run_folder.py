@@ -27,9 +27,10 @@ from cineray.errors import CinerayError, UsageError
 from cineray.feed import DataJob, FeedSpec
 from cineray.plan import PlanIdentity, Recipe, explain_difference
 from cineray.storage import join_uri, list_objects, normalise_uri, object_exists, put_if_absent, put_object, read_object
+from cineray.telemetry.typed import command_line
 from cineray.train.append_log import AppendLog, open_log, read_logs
 from cineray.train.job_kinds import JOB_KINDS
-from cineray.train.run_facts import LIMIT_BYTES, code_commit, command_line, machine, read_facts, software
+from cineray.train.run_facts import LIMIT_BYTES, code_commit, machine, read_facts, software
 
 RUN_FORMAT = 1
 

@@ -54,6 +54,14 @@ def test_an_option_that_the_command_does_not_have_is_found_here(job: str) -> Non
     assert "No such option: --stepz" in done.stderr
 
 
+def test_a_standardising_is_read_here_as_it_will_be_there(job: str) -> None:
+    told = json.loads(submit("standardise", "s3://b/lake", "--gop", "8", "--code", "cluster").stdout)
+    assert told["command"] == "cineray standardise s3://b/lake --gop 8 --engine ray"
+    assert told["submission_id"].startswith("cineray-lake-")
+    done = submit("standardise", "s3://b/lake", "--gob", "8", "--code", "cluster")
+    assert (done.exit_code, "No such option: --gob" in done.stderr) == (2, True)
+
+
 def test_a_field_that_the_job_does_not_have_is_found_here(job: str) -> None:
     done = submit("train", job, "--places", "/p", "--set", "step=3")
     assert isinstance(done.exception, UsageError)

@@ -43,6 +43,23 @@ def test_a_python_job_is_what_its_function_returns(job_file: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        ("at=3", "line 4: CutsConfig: at got 3: Input should be 'scenes' or 'nowhere'"),
+        ("shortest=1", "line 4: CutsConfig: CutsConfig has no field `shortest`; did you mean `shortest_seconds`?"),
+    ],
+)
+def test_what_a_python_job_says_wrongly_is_told_with_its_line_and_no_traceback(
+    tmp_path: Path, call: str, complaint: str
+) -> None:
+    path = tmp_path / "job.py"
+    path.write_text(f"from cineray.curate import CutsConfig\n\ndef job():\n    return CutsConfig({call})\n")
+    with pytest.raises(UsageError) as refused:
+        load_job(path, {})
+    assert str(refused.value) == f"{path}, {complaint}"
+
+
+@pytest.mark.parametrize(
     ("sets", "expected"),
     [
         (["title=y"], Job(title="y")),

@@ -16,6 +16,7 @@ from cineray.curate import CurateEngine, CurateJob, CurateReport, curate
 from cineray.curate.clip_table import ClipTable
 from cineray.curate.clips import Draft
 from cineray.curate.copies import copies_of
+from cineray.curate.explain import explain
 from cineray.curate.rules import Reason
 from cineray.curate.signatures import signature_of
 from cineray.curate.videos import Listed
@@ -92,6 +93,17 @@ def test_the_best_copy_stays_and_the_other_says_of_which_it_is_a_copy(lake: str)
         ("copy", "original"),
         ("original", "original"),
     }
+
+
+def test_explain_names_the_set_of_a_copy_and_which_stays(lake: str) -> None:
+    run(lake)
+    opened = Lake.open(lake)
+    told = explain(opened, opened.resolve("latest"), "copy")
+    assert {Path(one["place"]).name: one["kept"] for one in told["copies"]["videos"]} == {
+        "original.mp4": True,
+        "copy.mp4": False,
+    }
+    assert explain(opened, opened.resolve("latest"), "stranger")["copies"] == {}
 
 
 def test_copies_that_are_kept_share_a_group_and_a_split(lake: str) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import runpy
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,7 @@ import pytest
 from cineray.curate.clip_table import ClipTable
 from cineray.curate.clips import Draft, drafts_of
 from cineray.curate.config import CutsConfig
-from cineray.curate.edges import distances, edge_of
-from cineray.curate.measures.timing import Timing
+from cineray.curate.edges import distances, edge_of, thresholds
 from cineray.curate.rules import Reason, counts, named_columns, verdict
 from cineray.curate.stage import Span, columns_from_json, columns_to_json
 from cineray.curate.videos import Listed
@@ -144,6 +141,30 @@ def test_of_several_comparisons_the_nearest_counts_in_units_of_its_columns_sprea
     assert np.isnan(distances(rows, "name LIKE 'x%'")).all()
 
 
+@pytest.mark.parametrize(
+    ("rule", "turns"),
+    [
+        ("x > .5 AND y<=-1e-2", [("x", 0.5), ("y", -0.01)]),
+        ("0.5 < x OR 3.=y", [("x", 0.5), ("y", 3.0)]),
+        ("x BETWEEN -1 AND 2 AND NOT y > 4", [("x", -1.0), ("x", 2.0), ("y", 4.0)]),
+        ("x not between 1 and 2", [("x", 1.0), ("x", 2.0)]),
+        ("(x NOT IN (1, -2)) OR y IN ('a', 'b')", [("x", 1.0), ("x", -2.0)]),
+        ("gaps * 50 < num AND drift < 0.05", [("drift", 0.05)]),
+        ("x + y > 3 OR 2 < y - 1 OR x > 3 * y OR 4 < abs(y) OR x - 1 > -2", []),
+        ("name = 'x > 3' OR name LIKE '%5%' OR x IS NULL", []),
+    ],
+)
+def test_where_a_rule_turns(rule: str, turns: list[tuple[str, float]]) -> None:
+    assert thresholds(rule) == turns
+
+
+def test_a_rule_without_an_edge_says_so() -> None:
+    table = table_of(dark=[0.1, 0.9], name=["x", "y"])
+    assert edge_of(table, reason("x", [0, 1], "dark > 0.5"), 2).is_known
+    unsorted = edge_of(table, reason("x", [1, 1], "name IS NOT NULL"), 2)
+    assert (unsorted.left_out, unsorted.kept, unsorted.is_known) == ((0, 1), (), False)
+
+
 def test_columns_are_kept_as_text_and_come_back() -> None:
     columns = {"black_fraction": 0.5, "black_spans": [Span(0, 5, "black"), Span(7, 9)], "name": None, "ok": True}
     assert columns_from_json(columns_to_json(columns)) == columns
@@ -152,16 +173,3 @@ def test_columns_are_kept_as_text_and_come_back() -> None:
 def test_a_column_that_is_not_a_number_for_json_is_refused() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         columns_to_json({"loudness": float("nan")})
-
-
-def test_the_default_jobs_rule_of_broken_timing_means_a_gap_in_an_even_beat_and_no_slide_show(film: Any) -> None:
-    """24 a second: with one pause of two seconds; with none; and 100 slides of one to three seconds each."""
-    even = list(range(120))
-    slides = np.cumsum(np.random.default_rng(1).integers(24, 72, 100)).tolist()
-    films = [film(np.zeros((len(pts), 36, 64)), pts=pts) for pts in ([*even[:60], *range(108, 168)], even, slides)]
-    told = [Timing()(one) | {"num_frames": len(one.pts_T)} for one in films]
-    columns = [name for name in told[0] if not isinstance(told[0][name], list)]
-    job = runpy.run_path(str(Path(__file__).resolve().parents[3] / "jobs" / "curate_default.py"))["job"]()
-    (rule,) = (rule.leave_out for rule in job.rules if rule.name == "broken_timing")
-    rows = pa.table({name: [one[name] for one in told] for name in columns})
-    assert matching(rows, [rule])[0].tolist() == [True, False, False]

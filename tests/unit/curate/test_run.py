@@ -17,7 +17,7 @@ from cineray.curate.cache import Cache
 from cineray.curate.explain import explain
 from cineray.curate.local import run_local
 from cineray.errors import Interrupted, TooManyRejects, UsageError
-from cineray.ingest import EngineConfig, IngestConfig, ingest
+from cineray.ingest import EngineConfig, IngestConfig, annotate, ingest
 from cineray.lake import Lake
 from cineray.testing.encode import encode_h264
 
@@ -246,6 +246,27 @@ def test_a_video_of_which_something_else_is_said_is_measured_anew(tmp_path: Path
     assert explain(opened, opened.resolve("latest"), "one.mp4")["quality"]["captions_words"] == 6
 
 
+def test_captions_that_are_added_later_are_measured_too(lake: str, tmp_path: Path) -> None:
+    """One to a whole video, one to a clip of it by the clip's id; and again the first, which adds nothing."""
+    rules = [{"name": "without", "leave_out": "captions_count = 0"}]
+    told: dict[str, Any] = {"rules": rules, "stages": {"captions": {}, "scenes": {}}}
+    assert run(job_of(lake, **told), dry_run=True).clips == 0
+    opened = Lake.open(lake)
+    (clip,) = explain(opened, opened.resolve("latest"), "two.mp4")["clips"]
+    rows = [
+        {"name": "two.mp4", "value": "a cat sleeps on the mat"},
+        {"clip_id": clip["clip_id"], "value": "and the dog is in the garden"},
+        {"name": "two.mp4", "value": "a cat sleeps on the mat", "start_pts": 0, "end_pts": 25},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    annotate(opened, "captions", tmp_path / "rows.jsonl", author="tester", command="annotate")
+    report = run(job_of(lake, **told))
+    assert (report.looked_at, clips_of(opened)) == (1, {("two", 0, 24), ("two", 24, 48)})
+    quality = explain(opened, opened.resolve("latest"), "two.mp4")["quality"]
+    assert (quality["captions_count"], quality["captions_words"], quality["captions_language"]) == (2, 7, "en")
+    assert run(job_of(lake, **told)).looked_at == 0, "rows of clips that became scenes still say the same"
+
+
 def test_a_filter_leaves_other_videos_as_they_are(lake: str) -> None:
     report = run(job_of(lake, filter="num_frames = 48"))
     assert report.videos == 1
@@ -269,10 +290,22 @@ def test_a_rule_may_name_clip_columns_how_much_of_the_clip_a_span_covers(lake: s
     assert ("dark", 6, 36) not in found
 
 
+def test_a_rule_may_name_what_no_video_has(lake: str) -> None:
+    """None of the four has a caption or a sound: text stays text, and what is not known leaves nothing out."""
+    told = ["captions_language = 'en'", "sound_dbfs > -20 OR NOT captions_language LIKE 'd%'"]
+    rules = [{"name": f"rule_{number}", "leave_out": one} for number, one in enumerate(told)]
+    report = run(job_of(lake, rules=rules, stages={"captions": {}, "sound": {}, "scenes": {}}), dry_run=True)
+    assert [(rule.name, rule.alone) for rule in report.rules if rule.name.startswith("rule_")] == [
+        ("rule_0", 0),
+        ("rule_1", 0),
+    ]
+
+
 @pytest.mark.parametrize(
     ("told", "complaint"),
     [
         ({"rules": [{"name": "x", "leave_out": "motion_fractoin < 1"}]}, "motion_fractoin"),
+        ({"rules": [{"name": "x", "leave_out": "black_fraction = 'much'"}]}, "black_fraction = 'much'"),
         ({"rules": [{"name": "x", "leave_out": "clip_seconds <"}]}, "the filter 'clip_seconds <' cannot be used"),
         ({"filter": "no_such = 1"}, "the job's filter 'no_such = 1'"),
     ],
@@ -329,6 +362,24 @@ def test_explain_refuses_what_is_not_one_video(lake: str, name: str, complaint: 
     opened = Lake.open(lake)
     with pytest.raises(UsageError, match=complaint):
         explain(opened, opened.resolve("latest"), name)
+
+
+def test_where_several_are_meant_each_has_a_line_to_choose_by(lake: str) -> None:
+    run(job_of(lake))
+    opened = Lake.open(lake)
+    names = {name: video_id for video_id, name in names_of(opened).items()}
+    with pytest.raises(UsageError) as refused:
+        explain(opened, opened.resolve("latest"), ".mp4")
+    first, *lines = str(refused.value).splitlines()
+    assert first == "'.mp4' may mean 4 videos; give an id, or more of the uri:"
+    told = [[word for word in line.split("  ") if word] for line in lines]
+    assert [line[0] for line in told] == [video_id[:8] for video_id in sorted(names.values())]
+    assert {Path(uri).name: (lasts, became.split(" in ")[0]) for _, uri, lasts, became in told} == {
+        "one.mp4": ("1.00 s", "1 clip"),
+        "two.mp4": ("2.00 s", "2 clips"),
+        "short.mp4": ("1.25 s", "1 clip"),
+        "dark.mp4": ("1.50 s", "left out: dark, too_short"),
+    }
 
 
 @pytest.mark.ray

@@ -92,6 +92,31 @@ def test_looking_ahead_is_bounded(pool: IndexPool, made: Made) -> None:
     results.close()  # type: ignore[attr-defined]
 
 
+def test_who_goes_away_does_not_wait_for_what_is_at_work_and_the_pool_goes_on(made: Made) -> None:
+    place, begun, ends = Place(uri=str(made("b.mp4"))), threading.Event(), list[str]()
+
+    def do(file: VideoFile) -> IndexedVideo | Reject:
+        if file.name == "hang":
+            begun.set()
+        try:
+            found = pool.index(file)
+        except UsageError:
+            ends.append("ended")
+            raise
+        ends.append(found.reason if isinstance(found, Reject) else "indexed")
+        return found
+
+    with IndexPool(1, child_command=CHILD, limits=Limits(wall_seconds=20)) as pool:
+        results = pool.each(
+            do, [VideoFile(name=name, place=place) for name in ("good", "hang", "good")], ahead=2, name="t"
+        )
+        assert isinstance(next(results), IndexedVideo)
+        begun.wait()
+        results.close()  # type: ignore[attr-defined]
+        assert ends == ["indexed", "ended"]
+        assert isinstance(pool.index(VideoFile(name="good", place=place)), IndexedVideo)
+
+
 def test_one_pool_serves_many_threads(pool: IndexPool, made: Made) -> None:
     results: list[object] = []
     file = VideoFile(name="good", place=Place(uri=str(made("b.mp4"))))

@@ -36,7 +36,7 @@ def lake(tmp_path: Path) -> Lake:
     quality = [
         measured("a", "motion", {"motion_speed": 0.5, "motion_spans": [[0, 10, None]]}),
         measured("b", "motion", {"motion_speed": 0.1}),
-        measured("c", "motion", {"motion_speed": 0.3}),
+        measured("c", "motion", {"motion_speed": 0.3, "said_language": None}),
         measured("a", "blur", {"blur_best": 0.2, "blur_kind": "soft"}),
         measured("b", "blur", {"blur_best": 0.9, "blur_kind": "it's AND motion_speed"}),
         measured("c", "blur", {"blur_best": None, "blur_kind": "soft"}),
@@ -68,6 +68,9 @@ def videos_of(lake: Lake, where: str | None) -> list[str]:
         ("blur_kind = 'it''s AND motion_speed'", ["b"]),
         ("codec = 'motion_speed'", []),
         ("motion_speed > 100", []),
+        ("said_language = 'en'", []),
+        ("said_language NOT IN ('en', 'de') OR motion_speed < 0.2", ["b"]),
+        ("said_language > 3", []),
     ],
 )
 def test_a_filter_may_name_media_and_measures_and_an_unmeasured_video_is_null(

@@ -279,7 +279,7 @@ def test_what_is_known_of_a_job_names_secrets_and_holds_none(job: str) -> None:
 
 
 def test_what_cannot_be_submitted_is_refused(job: str) -> None:
-    with pytest.raises(UsageError, match="`demo` cannot be submitted; wanted one of ingest, curate, standardise, plan,"):
+    with pytest.raises(UsageError, match="`demo` cannot be submitted; wanted one of ingest, curate, standardise,"):
         composed(job, "demo")
     with pytest.raises(UsageError, match=r"there is no job at jobs/tyni\.py; give a file of this machine"):
         composed("jobs/tyni.py")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from cineray.records import Place
 from cineray.storage import (
     ObjectInfo,
     Unlisted,
+    check_room,
     delete_object,
     list_objects,
+    new_object,
     object_exists,
     open_place,
     place_stat,
@@ -284,6 +287,27 @@ def test_put_replaces_and_upload_copies(tmp_path: Path) -> None:
     upload_file(str(tmp_path / "x"), str(tmp_path / "media" / "y"))
     assert [read_object(str(tmp_path / name), limit_bytes=3) for name in ("x", "media/y")] == [b"two", b"two"]
     assert sorted(os.listdir(tmp_path)) == ["media", "x"]
+
+
+def test_a_large_object_is_there_when_it_is_whole_and_not_by_halves(tmp_path: Path) -> None:
+    where = tmp_path / "shards" / "x.tar"
+    with new_object(str(where), size_bytes=6) as file:
+        file.write(b"first ")
+        assert list(list_objects(str(tmp_path))) == []
+    with suppress(RuntimeError), new_object(str(where), size_bytes=6) as file:
+        file.write(b"second")
+        raise RuntimeError("stopped")
+    assert read_object(str(where), limit_bytes=99) == b"first "
+    assert os.listdir(where.parent) == ["x.tar"]
+
+
+def test_what_goes_to_a_store_needs_room_on_this_machine_and_what_stays_here_does_not() -> None:
+    with pytest.raises(PlaceError, match=r"bytes free, .* s3://bucket/x is written there .* TMPDIR to a larger disk"):
+        check_room("s3://bucket/x", 1 << 60)
+    with pytest.raises(PlaceError, match="bytes free"), new_object("s3://bucket/x", size_bytes=1 << 60):
+        pass
+    check_room("s3://bucket/x", 1)
+    check_room("/anywhere", 1 << 60)
 
 
 def test_deleting_is_idempotent_stays_inside_and_refuses_the_root(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from cineray.storage import (
     delete_object,
     filesystem,
     list_objects,
+    new_object,
     object_exists,
     open_place,
     place_stat,
@@ -168,6 +170,16 @@ def test_uploads_small_and_in_parts_arrive_whole(s3_bucket: str, tmp_path: Path,
     upload_file(str(big), f"{s3_bucket}/big")
     assert read_object(f"{s3_bucket}/small", limit_bytes=5) == b"small"
     assert read_object(f"{s3_bucket}/big", limit_bytes=1 << 30) == big.read_bytes()
+
+
+def test_a_large_object_arrives_whole_or_not_at_all(s3_bucket: str) -> None:
+    with new_object(f"{s3_bucket}/x.tar", size_bytes=6) as file:
+        file.write(b"first ")
+        assert object_exists(f"{s3_bucket}/x.tar") is False
+    with suppress(RuntimeError), new_object(f"{s3_bucket}/x.tar", size_bytes=6) as file:
+        file.write(b"second")
+        raise RuntimeError("stopped")
+    assert read_object(f"{s3_bucket}/x.tar", limit_bytes=99) == b"first "
 
 
 def test_deleting_is_idempotent_and_a_whole_bucket_is_refused(s3_bucket: str) -> None:

@@ -117,7 +117,7 @@ def test_where_nothing_may_decode_it_is_said(made: ModuleType) -> None:
 
 def test_trials_are_not_trained_on_cores_where_the_head_says_that_gpus_come(made: ModuleType) -> None:
     nodes = [node("driver", labels={"cineray-train": "gpu"}, CPU=0.0), node(CPU=96.0)]
-    wanted = r"takes 1 CPUs and 1 GPUs to train, .* has 96 CPUs and 0 GPUs.* give the pool that trains a least number"
+    wanted = r"takes 1 CPUs and 1 GPUs to train, .* has 96 CPUs and 0 GPUs.* Add machines with GPUs"
     with pytest.raises(UsageError, match=wanted):
         fit_on(made, nodes, base=made.base_job())
     assert fit_on(made, nodes, base=made.base_job(parallel={"gpus_per_worker": 0})).limited_by == "CPU"

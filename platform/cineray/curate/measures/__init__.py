@@ -1,7 +1,7 @@
 """What can be measured of a video, one subject a file: a `Footage` goes in, columns that rules can name leave.
 
-`MEASURES` lists them. To add one: a frozen dataclass with `name`, `version` and `__call__`, a line below, and a test on
-footage made to have what it measures and on footage made not to have it.
+`MEASURES` lists them. To add one: a frozen dataclass as `stage.py` says, a line below, and a test on footage made to
+have what it measures and on footage made not to have it.
 """
 
 from __future__ import annotations

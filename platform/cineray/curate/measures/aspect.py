@@ -6,6 +6,7 @@ upright gives 9:16 though its frames are coded lying.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
@@ -20,6 +21,7 @@ class Aspect:
 
     name: ClassVar[str] = "aspect"
     version: ClassVar[int] = 1
+    gives: ClassVar[Mapping[str, type]] = {"aspect_ratio": float, "aspect_shape": str, "aspect_short_side": int}
     square_within: float = 0.05
     """How far from 1 a ratio may be to be called square."""
 

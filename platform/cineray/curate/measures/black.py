@@ -6,13 +6,14 @@ room is not, because something in it is brighter than black.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from cineray.curate.footage import Footage
-from cineray.curate.spans import pts_of_run, runs, share_of_time
+from cineray.curate.spans import share_of_time, spans_of
 from cineray.curate.stage import Columns, Span
 
 
@@ -22,6 +23,7 @@ class Black:
 
     name: ClassVar[str] = "black"
     version: ClassVar[int] = 1
+    gives: ClassVar[Mapping[str, type]] = {"black_fraction": float, "black_spans": list}
     level: float = 24.0
     """Grey level of 255 up to which a picture is black; noise and codecs lift true black to some 10."""
     share: float = 0.98
@@ -33,9 +35,9 @@ class Black:
         end_pts = footage.end_pts
         flat_TP = footage.gray_THW.reshape(len(footage.gray_THW), -1)
         black_T = np.asarray((flat_TP <= self.level).mean(axis=1) >= self.share)
-        spans = [Span(*pts_of_run(run, footage.pts_T, end_pts), "black") for run in runs(black_T)]
-        least_ticks = self.least_seconds / footage.video.time_base
+        least_ticks = self.least_seconds / float(footage.video.time_base)
+        spans = spans_of(black_T, footage.pts_T, end_pts, least_ticks)
         return {
             "black_fraction": share_of_time(black_T, footage.pts_T, end_pts),
-            "black_spans": [span for span in spans if span.end_pts - span.start_pts >= least_ticks],
+            "black_spans": [Span(*span, "black") for span in spans],
         }

@@ -10,6 +10,7 @@ not in every picture.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -43,6 +44,13 @@ class Borders:
 
     name: ClassVar[str] = "borders"
     version: ClassVar[int] = 1
+    gives: ClassVar[Mapping[str, type]] = {
+        "borders_top": float,
+        "borders_bottom": float,
+        "borders_left": float,
+        "borders_right": float,
+        "borders_fraction": float,
+    }
     level: float = 28.0
     """Grey level up to which a border is black."""
     noise: float = 8.0

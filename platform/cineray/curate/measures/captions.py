@@ -1,4 +1,4 @@
-"""Captions: the texts that came with a video go in; how many, how long and in what language leaves.
+"""Captions: the texts that came with a video or were added to it go in; how many, how long and in what language leaves.
 
 The language is guessed: by its script where that decides (Greek, Thai, Hangul), by its commonest small words where many
 share a script. A guess on three words is a guess; `und` says that there was nothing to go by. Whoever has a better
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -77,6 +77,12 @@ class Captions:
 
     name: ClassVar[str] = "captions"
     version: ClassVar[int] = 1
+    gives: ClassVar[Mapping[str, type]] = {
+        "captions_count": int,
+        "captions_words": int,
+        "captions_letters": int,
+        "captions_language": str,
+    }
     detector: str = "guess"
 
     def __call__(self, footage: Footage) -> Columns:

@@ -3,11 +3,13 @@
     brightness  ____|‾|____     a flash: away by `least_step` and back within `longest_seconds`, the picture the same
     brightness  ____|‾‾‾‾‾‾     a cut or a lamp: it does not come back
 
-Photosensitive people are harmed from three flashes a second; so `flashes_per_second` is of the worst second.
+Photosensitive people are harmed from three flashes a second; so `flashes_per_second` is of the worst second, and a
+strobe, more than `most_per_second` within a second, has its times: one bad second is no fault of the hour around it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,15 +25,22 @@ Reals = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flashes:
-    """`flashes_count`, `flashes_per_second` (in the worst second) and `flashes_spans`."""
+    """`flashes_count`, `flashes_per_second` (in the worst second), `flashes_spans` and `flashes_strobe_spans`."""
 
     name: ClassVar[str] = "flashes"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
+    gives: ClassVar[Mapping[str, type]] = {
+        "flashes_count": int,
+        "flashes_per_second": int,
+        "flashes_spans": list,
+        "flashes_strobe_spans": list,
+    }
     least_step: float = 20.0
     """Grey levels of 255 by which the mean of the picture must change."""
     longest_seconds: float = 0.34
     most_changed: float = 14.0
     """Mean difference of the pictures before and after, in grey levels, above which it was two cuts and no flash."""
+    most_per_second: int = 3
 
     def __call__(self, footage: Footage) -> Columns:
         """Columns of one video."""
@@ -39,12 +48,27 @@ class Flashes:
         found = flash_frames(footage.gray_THW, footage.pts_T, longest_ticks, self.least_step, self.most_changed)
         starts = np.array([int(footage.pts_T[first]) for first, _ in found], dtype=np.int64)
         second_ticks = int(1 / footage.video.time_base)
-        worst = max((int(((starts >= at) & (starts < at + second_ticks)).sum()) for at in starts), default=0)
+        spans = [Span(int(footage.pts_T[a]), int(footage.pts_T[b]), "flash") for a, b in found]
+        within = np.searchsorted(starts, starts + second_ticks) - np.arange(len(starts))
         return {
             "flashes_count": len(found),
-            "flashes_per_second": worst,
-            "flashes_spans": [Span(int(footage.pts_T[a]), int(footage.pts_T[b]), "flash") for a, b in found],
+            "flashes_per_second": int(within.max(initial=0)),
+            "flashes_spans": spans,
+            "flashes_strobe_spans": strobes(spans, second_ticks, self.most_per_second),
         }
+
+
+def strobes(flashes: Sequence[Span], second_ticks: int, most_per_second: int) -> list[Span]:
+    """From the first to the last flash of those that come too many within a second."""
+    found: list[Span] = []
+    for first, last in zip(flashes, flashes[most_per_second:], strict=False):
+        if last.start_pts - first.start_pts >= second_ticks:
+            continue
+        if found and first.start_pts <= found[-1].end_pts:
+            found[-1] = Span(found[-1].start_pts, last.end_pts, "strobe")
+        else:
+            found.append(Span(first.start_pts, last.end_pts, "strobe"))
+    return found
 
 
 def flash_frames(

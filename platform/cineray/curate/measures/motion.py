@@ -10,11 +10,13 @@ that flickers, a fade, a flash or grain is no motion, because nothing is found e
 
 Speeds are in widths of the picture per second, so that they mean the same at every size and frame rate. At 64 pixels
 across, what crosses less than 1/200 of the picture per second is not seen, and more than half of it per second is lost
-(then nothing matches, and `motion_unmatched` is high).
+(then nothing matches, and `motion_unmatched` is high). Where no block that was found moved, there is no motion: from
+half way to the look before until half way to the next.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,23 +25,35 @@ import numpy.typing as npt
 from scipy.ndimage import uniform_filter
 
 from cineray.curate.footage import Footage
-from cineray.curate.stage import Columns
+from cineray.curate.spans import runs
+from cineray.curate.stage import Columns, Span
 
 Reals = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
 BLOCK = 8
-_UNKNOWN: Columns = dict.fromkeys(("motion_fraction", "motion_speed", "motion_camera_speed", "motion_unmatched"))
+_UNKNOWN: Columns = {
+    **dict.fromkeys(("motion_fraction", "motion_speed", "motion_camera_speed", "motion_unmatched")),
+    "motion_none_spans": [],
+}
 _CHUNK = 64
 """Pairs of pictures looked at together: memory does not grow with the video."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Motion:
-    """`motion_fraction`, `_speed`, `_camera_speed` and `_unmatched`; None where nothing has a pattern."""
+    """`motion_fraction`, `_speed`, `_camera_speed` and `_unmatched`, None where nothing has a pattern; and
+    `motion_none_spans`."""
 
     name: ClassVar[str] = "motion"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
+    gives: ClassVar[Mapping[str, type]] = {
+        "motion_fraction": float,
+        "motion_speed": float,
+        "motion_camera_speed": float,
+        "motion_unmatched": float,
+        "motion_none_spans": list,
+    }
     lag_seconds: float = 0.125
     reach: int = 4
     """Pixels, of 64 across."""
@@ -52,10 +66,14 @@ class Motion:
     least_pixels: float = 0.25
     most_pairs: int = 150
     """Looked at, evenly over the video: more hardly change the means, and this is the dearest measure."""
+    least_per_second: float = 2.0
+    """Pairs, in a video so long that `most_pairs` are fewer: each of its scenes is looked at."""
 
     def __call__(self, footage: Footage) -> Columns:
         """Columns of one video."""
-        first, second = lagged(footage.pts_T, int(self.lag_seconds / footage.video.time_base), self.most_pairs)
+        lasts = float((footage.end_pts - int(footage.pts_T[0])) * footage.video.time_base)
+        most = max(self.most_pairs, int(lasts * self.least_per_second))
+        first, second = lagged(footage.pts_T, int(self.lag_seconds / footage.video.time_base), most)
         if not len(first):
             return dict(_UNKNOWN)
         seen = [
@@ -65,7 +83,21 @@ class Motion:
         shift_PYXD, known_PYX, textured_PYX = (np.concatenate(part) for part in zip(*seen, strict=True))
         ticks_P = footage.pts_T[second] - footage.pts_T[first]
         seconds_P = ticks_P.astype(np.float64) * float(footage.video.time_base)
-        return _summed(shift_PYXD / footage.gray_THW.shape[2] / seconds_P[:, None, None, None], known_PYX, textured_PYX)
+        summed = _summed(
+            shift_PYXD / footage.gray_THW.shape[2] / seconds_P[:, None, None, None], known_PYX, textured_PYX
+        )
+        none_P = np.asarray(known_PYX.any(axis=(1, 2)) & ~shift_PYXD.any(axis=(1, 2, 3)))
+        summed["motion_none_spans"] = none_spans(none_P, footage.pts_T[first], footage.pts_T[second], footage.end_pts)
+        return summed
+
+
+def none_spans(
+    none_P: Flags, first_P: npt.NDArray[np.int64], second_P: npt.NDArray[np.int64], end_pts: int
+) -> list[Span]:
+    """Without motion from half way to the pair before until half way to the pair after."""
+    middle_P = (first_P + second_P) // 2
+    edges = [int(first_P[0]), *((middle_P[:-1] + middle_P[1:]) // 2).tolist(), end_pts]
+    return [Span(edges[first], edges[past], "none") for first, past in runs(none_P)]
 
 
 def lagged(

@@ -12,6 +12,7 @@ In a video whose camera stands still, all edges stay: nothing can be said, and `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,6 +33,7 @@ class Overlay:
 
     name: ClassVar[str] = "overlay"
     version: ClassVar[int] = 1
+    gives: ClassVar[Mapping[str, type]] = {"overlay_share": float, "overlay_corners": int}
     least_edge: float = 8.0
     """Grey levels per pixel: strength of an edge, as the mean over the pictures."""
     least_agreement: float = 0.8

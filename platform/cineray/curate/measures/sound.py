@@ -8,6 +8,7 @@ silence has no loudness: None. A stream that is declared and holds no sample cou
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,6 +25,14 @@ class Sound:
 
     name: ClassVar[str] = "sound"
     version: ClassVar[int] = 1
+    gives: ClassVar[Mapping[str, type]] = {
+        "sound_present": bool,
+        "sound_covers": float,
+        "sound_dbfs": float,
+        "sound_peak_dbfs": float,
+        "sound_silent_fraction": float,
+        "sound_clipped": float,
+    }
     silent_dbfs: float = -60.0
     """A tenth of a second below this is silent."""
     clipped: float = 0.999

@@ -9,6 +9,7 @@ frozen. It is the same when no part of it, `cell` pixels square, differs by more
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,6 +31,11 @@ class Still:
 
     name: ClassVar[str] = "still"
     version: ClassVar[int] = 1
+    gives: ClassVar[Mapping[str, type]] = {
+        "still_frozen_fraction": float,
+        "still_frozen_spans": list,
+        "still_repeated_fraction": float,
+    }
     most_difference: float = 1.5
     """Grey levels of 255, of the mean of one part."""
     least_seconds: float = 0.5

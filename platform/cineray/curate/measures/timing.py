@@ -11,6 +11,7 @@ look at `variable_rate` beside it. What is shown twice is measured where picture
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,6 +29,14 @@ class Timing:
 
     name: ClassVar[str] = "timing"
     version: ClassVar[int] = 1
+    gives: ClassVar[Mapping[str, type]] = {
+        "timing_gaps": int,
+        "timing_rushes": int,
+        "timing_longest_gap_seconds": float,
+        "timing_drift_seconds": float,
+        "timing_sound_seconds": float,
+        "timing_gap_spans": list,
+    }
     gap: float = 1.6
     rush: float = 0.6
 

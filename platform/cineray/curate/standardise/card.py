@@ -21,7 +21,9 @@ from cineray.lake import Lake, Version, unpack_text
 _MOST_ROWS = 12
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _COLUMNS = ["video_id", "state", "reason", "codec", "width", "height", "rotation_degrees", "duration_seconds"]
-_SAID = ["num_frames", "size_bytes", "label", "captions", "uri", "audio"]
+_SAID = ["num_frames", "size_bytes", "label", "captions", "uri", "audio", "bit_depth", "color_transfer"]
+_HDR = frozenset({"smpte2084", "arib-std-b67"})
+"""PQ and HLG, as FFmpeg calls them."""
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
@@ -35,6 +37,8 @@ class _Tally:
     size_bytes: int = 0
     captioned: int = 0
     with_sound: int = 0
+    hdr: int = 0
+    hdr_of_8_bits: int = 0
     codecs: Counter[str] = field(default_factory=Counter)
     sizes: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
@@ -53,7 +57,7 @@ def dataset_card(lake: Lake, version: Version, *, name: str = "", licence: str =
     parts = [
         front,
         f"# {_plain(title)}",
-        _summary(version, tally),
+        _summary(tally, clips=version.counts.get("clips", 0)),
         _table("Splits", ("split", "clips", "seconds"), _splits(lake, version)),
         _table("Pictures", ("size", "videos"), tally.sizes.most_common(_MOST_ROWS)),
         _table("Labels", ("label", "videos"), tally.labels.most_common(_MOST_ROWS)),
@@ -85,6 +89,9 @@ def _count(tally: _Tally, row: Mapping[str, Any]) -> None:
     tally.size_bytes += row["size_bytes"] or 0
     tally.captioned += bool(row["captions"])
     tally.with_sound += bool(row["audio"])
+    if row["color_transfer"] in _HDR:
+        tally.hdr += 1
+        tally.hdr_of_8_bits += row["bit_depth"] == 8
     tally.codecs[row["codec"]] += 1
     turned = (row["rotation_degrees"] or 0) % 180 != 0
     width, height = (row["height"], row["width"]) if turned else (row["width"], row["height"])
@@ -145,15 +152,44 @@ def _whole_shards(tars: Mapping[str, set[str]]) -> str:
     return f"{table}\n\nStandardise the version again before its shards are published." if table else ""
 
 
-def _summary(version: Version, tally: _Tally) -> str:
+def _summary(tally: _Tally, *, clips: int) -> str:
     codecs = ", ".join(f"{_plain(codec)} {count:,}" for codec, count in tally.codecs.most_common())
-    shards = f" in {len(tally.shards):,} WebDataset shards" if tally.shards else ""
-    clips = version.counts.get("clips", 0)
+    shards = f" in {_many(len(tally.shards), 'WebDataset shard')}" if tally.shards else ""
     return (
-        f"{tally.videos:,} videos{shards}, {clips:,} clips, {tally.seconds / 3600:,.2f} hours, "
-        f"{tally.frames:,} frames, {tally.size_bytes / 1e9:,.3f} GB. Codecs: {codecs or 'none'}. "
-        f"{tally.captioned:,} videos have captions, {tally.with_sound:,} have sound."
-    )
+        f"{_many(tally.videos, 'video')}{shards}, {_many(clips, 'clip')}, {_length(tally.seconds)}, "
+        f"{_many(tally.frames, 'frame')}, {_size(tally.size_bytes)}. Codecs: {codecs or 'none'}. "
+        f"With captions: {_many(tally.captioned, 'video')}. With sound: {_many(tally.with_sound, 'video')}."
+    ) + _hdr(tally)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _length(seconds: float) -> str:
+    """In the unit in which it is a number that says something."""
+    if seconds < 60:
+        return f"{seconds:.1f} seconds"
+    return f"{seconds / 60:.1f} minutes" if seconds < 3600 else f"{seconds / 3600:,.1f} hours"
+
+
+def _size(size_bytes: int) -> str:
+    size = float(size_bytes)
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"
+
+
+def _hdr(tally: _Tally) -> str:
+    if not tally.hdr:
+        return ""
+    told = f" HDR (PQ or HLG, see `color_transfer`): {_many(tally.hdr, 'video')}, not tone-mapped: taken for ordinary "
+    told += "video, such pictures look pale."
+    if tally.hdr_of_8_bits:
+        told += f" Of these, {tally.hdr_of_8_bits:,} with 8 bits a sample, which shows steps in even areas."
+    return told
 
 
 def _splits(lake: Lake, version: Version) -> Iterator[tuple[str, int, str]]:
@@ -190,7 +226,7 @@ def _leaks(lake: Lake, version: Version) -> str:
     if not problems:
         return "No video, group or set of known duplicates lies in two splits."
     told = "\n".join(f"- {_plain(str(problem))}" for problem in problems[:_MOST_ROWS])
-    return f"## Splits that leak\n\n{len(problems)} things lie in more than one split:\n\n{told}"
+    return f"## Splits that leak\n\n{_many(len(problems), 'thing')} in more than one split:\n\n{told}"
 
 
 def _provenance(lake: Lake, version: Version) -> str:

@@ -8,9 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
@@ -18,7 +16,7 @@ from cineray.curate.standardise.config import StandardiseConfig
 from cineray.curate.standardise.staging import Staging
 from cineray.curate.standardise.tar_file import MOST_BYTES
 from cineray.curate.standardise.wire import request_of
-from cineray.curate.videos import Listed, Video, other_places, take_videos
+from cineray.curate.videos import Listed, Video, asked_of_places, take_videos
 from cineray.index import IndexPool, Limits
 from cineray.index.wire import Message
 from cineray.lake import Lake, Version
@@ -26,8 +24,6 @@ from cineray.records import Reject, VideoFile
 
 CHILD_COMMAND = (sys.executable, "-m", "cineray.curate.standardise.child")
 _TAKEN_AT_ONCE = 32
-_ELSEWHERE = frozenset({"missing", "changed", "refused"})
-"""Reasons for which another place of the same bytes is tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,17 +66,7 @@ class Encoder:
 
     def encode(self, todo: Iterable[Listed]) -> Iterator[Progress]:
         """One result per video, in their order, when it is durable; few are taken ahead."""
-        waiting: deque[Future[Progress]] = deque()
-        threads = ThreadPoolExecutor(self.workers, thread_name_prefix="cineray-encode")
-        try:
-            for video in self._whole(iter(todo)):
-                waiting.append(threads.submit(self._one, video))
-                if len(waiting) >= 2 * self.workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            threads.shutdown(wait=True, cancel_futures=True)
+        return self.pool.each(self._one, self._whole(iter(todo)), ahead=2 * self.workers, name="cineray-encode")
 
     def _whole(self, todo: Iterator[Listed]) -> Iterator[Video]:
         while some := list(islice(todo, _TAKEN_AT_ONCE)):
@@ -92,11 +78,7 @@ class Encoder:
             return Progress()  # by another run with these settings, since this one looked
         with tempfile.TemporaryDirectory(prefix="cineray-encode-") as folder:
             path = os.path.join(folder, "encoded.mp4")
-            answer = self._ask(video, video.file, path)
-            for file in other_places(self.lake, self.version, video) if _is_elsewhere(answer) else ():
-                answer = self._ask(video, file, path)
-                if not _is_elsewhere(answer):
-                    break
+            answer = asked_of_places(lambda file: self._ask(video, file, path), self.lake, self.version, video)
             if not isinstance(answer, Reject) and answer[0]["worst_psnr_db"] < self.config.least_psnr_db:
                 answer = _too_lossy(source_id, answer[0]["worst_psnr_db"], self.config.least_psnr_db)
             if not isinstance(answer, Reject) and os.path.getsize(path) > MOST_BYTES:
@@ -110,10 +92,6 @@ class Encoder:
     def _ask(self, video: Video, file: VideoFile, path: str) -> Message | Reject:
         told, frames = request_of(video.video, file.version_tag, self.config.encoding, path)
         return self.pool.ask(file, "standardise", told, frames)
-
-
-def _is_elsewhere(answer: Message | Reject) -> bool:
-    return isinstance(answer, Reject) and answer.reason in _ELSEWHERE
 
 
 def _too_large(source_id: str, size_bytes: int) -> Reject:

@@ -7,13 +7,14 @@
     a reject   its media row says why, its clips leave, `layers/curation` says what they were
 
 It is a function of the finished work and the head alone, so losing a race for the next version costs one more call.
+Frame tables are read from the staging as media rows pass, so that those of all videos are never held.
 Videos that came into the lake meanwhile stay as they are.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,23 +39,25 @@ AUTHOR = "standardise"
 SOURCE_TIMES, ENCODING = "layers/source_times", "layers/encoding"
 """Each has one row per standardised video; one that is standardised again has that of the last time."""
 Row = dict[str, Any]
+Videos = Callable[[Sequence[str]], Mapping[str, IndexedVideo]]
+"""What each source was encoded to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
     """One standardised video: what it is now, where it lies, and how it came from its source."""
 
-    video: IndexedVideo
     lies: Lies
     moved: Moved
     bytes_before: int
+    bytes_after: int
     psnr_db: float
     """Of brightness, what the encoder lost: the mean of some frames."""
     worst_psnr_db: float
 
     def encoding(self, source_id: str) -> str:
         """The row of `layers/encoding`: plain figures as JSON."""
-        told = {"source_video_id": source_id, "bytes_before": self.bytes_before, "bytes_after": self.video.size_bytes}
+        told = {"source_video_id": source_id, "bytes_before": self.bytes_before, "bytes_after": self.bytes_after}
         told_db = {"psnr_db": round(self.psnr_db, 3), "worst_psnr_db": round(self.worst_psnr_db, 3)}
         return json.dumps(told | told_db, sort_keys=True)
 
@@ -70,19 +73,28 @@ class Outcome:
         """Whether anything is to be done about this video."""
         return video_id in self.ready or video_id in self.rejects
 
+    def of(self, video_ids: Set[str]) -> Outcome:
+        """What of it is about these videos."""
+        return Outcome(
+            ready={video_id: one for video_id, one in self.ready.items() if video_id in video_ids},
+            rejects={video_id: one for video_id, one in self.rejects.items() if video_id in video_ids},
+        )
+
 
 class NextVersion:
     """What standardising would change in one head."""
 
-    def __init__(self, lake: Lake, head: Version, outcome: Outcome) -> None:
-        self.lake, self.head, self.outcome = lake, head, outcome
-        self.moved = {old: ready.moved for old, ready in outcome.ready.items()}
+    def __init__(self, lake: Lake, head: Version, outcome: Outcome, videos: Videos) -> None:
+        self.lake, self.head, self.videos = lake, head, videos
+        ready = {row["video_id"] for row in self._rows("media", ["video_id", "state"]) if row["state"] == "ready"}
+        self.outcome = outcome.of(ready)  # the rest another run has taken into the head meanwhile, or somebody removed
+        self.moved = {old: one.moved for old, one in self.outcome.ready.items()}
         self.old_clips: list[Row] = []
         self.clip_ids: dict[str, tuple[str, str]] = {}
 
     def changes(self) -> Changes:
         """Rows to add and to remove: a table of which any row changes is written anew."""
-        if not any(self.outcome.touches(row["video_id"]) for row in self._rows("media", ["video_id"])):
+        if not self.outcome.ready and not self.outcome.rejects:
             return Changes()
         for row in self._rows("clips"):
             if self.outcome.touches(row["video_id"]):
@@ -95,27 +107,34 @@ class NextVersion:
         add |= {table: self._layer(table) for table in sorted(layers)}
         keys = {"media": "video_id", "places": "place_id", "clips": "clip_id"}
         remove = {table: f"{keys.get(table, 'row_id')} IS NOT NULL" for table in add if table in self.head.tables}
-        return Changes(add={table: batches_of(table, rows) for table, rows in add.items()}, remove=remove)
+        batches = {name: batches_of(name, rows, rows_per_batch=_rows_at_once(name)) for name, rows in add.items()}
+        return Changes(add=batches, remove=remove)
 
     def _rows(self, table: str, columns: list[str] | None = None) -> Iterator[Row]:
+        for rows in self._batches(table, columns):
+            yield from rows
+
+    def _batches(self, table: str, columns: list[str] | None = None) -> Iterator[list[Row]]:
         if table in self.head.tables:
-            for batch in self.lake.scan(self.head, table, columns, batch_size=512):
-                yield from batch.to_pylist()
+            for batch in self.lake.scan(self.head, table, columns, batch_size=_rows_at_once(table)):
+                yield batch.to_pylist()
 
     def _media(self) -> Iterator[Row]:
-        for row in self._rows("media"):
-            if row["video_id"] in self.outcome.rejects:
-                yield self._rejected(row)
-            elif row["video_id"] in self.outcome.ready:
-                yield self._standardised(row)
-            else:
-                yield row
+        for rows in self._batches("media"):
+            made = self.videos([row["video_id"] for row in rows if row["video_id"] in self.outcome.ready])
+            for row in rows:
+                if row["video_id"] in self.outcome.rejects:
+                    yield self._rejected(row)
+                elif row["video_id"] in made:
+                    yield self._standardised(row, made[row["video_id"]])
+                else:
+                    yield row
 
-    def _standardised(self, row: Row) -> Row:
+    def _standardised(self, row: Row, made: IndexedVideo) -> Row:
         ready = self.outcome.ready[row["video_id"]]
         columns = json.loads(row["columns"]) if row["columns"] else {}
         return media_row(
-            replace(ready.video, version_tag=ready.lies.version_tag),  # it was indexed as a file of its own
+            replace(made, version_tag=ready.lies.version_tag),  # it was indexed as a file of its own
             place=ready.lies.place,
             label=_text(row["label"]),
             captions=[unpack_text(text) for text in row["captions"] or ()],
@@ -140,8 +159,8 @@ class NextVersion:
 
     def _place(self, ready: Ready, name: str, source: str) -> Row:
         lies = ready.lies
-        file = VideoFile(name=name, place=lies.place, size_bytes=ready.video.size_bytes, version_tag=lies.version_tag)
-        return place_row(file, video_id=ready.video.video_id, source=source)
+        file = VideoFile(name=name, place=lies.place, size_bytes=ready.bytes_after, version_tag=lies.version_tag)
+        return place_row(file, video_id=ready.moved.video_id, source=source)
 
     def _clips(self) -> Iterator[Row]:
         for row in self._rows("clips"):
@@ -169,7 +188,7 @@ class NextVersion:
             yield from (row for row in rows if row["video_id"] not in self.moved)
             for source_id, ready in self.outcome.ready.items():
                 value = ready.moved.source_times if table == SOURCE_TIMES else ready.encoding(source_id)
-                yield layer_row(value=value, author=AUTHOR, video_id=ready.video.video_id)
+                yield layer_row(value=value, author=AUTHOR, video_id=ready.moved.video_id)
             return
         yield from moved_rows(table, rows, self.moved, self.clip_ids)
         if table == CURATION:
@@ -188,6 +207,11 @@ class NextVersion:
                     start_pts=clip["start_pts"],
                     end_pts=clip["end_pts"],
                 )
+
+
+def _rows_at_once(table: str) -> int:
+    """Media rows have frame tables: of hours of video some megabytes each."""
+    return 32 if table == "media" else 1024
 
 
 def _text(text: str | None) -> str | None:

@@ -11,9 +11,7 @@ version; and so does a video without a clip.
 from __future__ import annotations
 
 import dataclasses
-import os
 import shlex
-import sys
 import time
 import uuid
 from collections import Counter
@@ -23,8 +21,9 @@ from typing import Any, Literal
 
 from cineray import storage
 from cineray.curate.standardise.config import StandardiseConfig
-from cineray.curate.standardise.encoder import Encoder, Progress
+from cineray.curate.standardise.encoder import Progress
 from cineray.curate.standardise.gather import SAME_PICTURES, Gathered, gathered
+from cineray.curate.standardise.local import Engine, Local
 from cineray.curate.standardise.next_version import SOURCE_TIMES, NextVersion
 from cineray.curate.standardise.staging import TRIES, Staging
 from cineray.curate.standardise.times import SourceTimes
@@ -33,6 +32,7 @@ from cineray.errors import Interrupted, LakeError, PlaceMissing, TooManyRejects
 from cineray.lake import Changes, Lake, Version
 from cineray.lake.leases import live
 from cineray.records import Place
+from cineray.telemetry.typed import typed
 
 OnProgress = Callable[[Progress, int], None]
 """Called with what was done so far, and how many videos there are."""
@@ -83,15 +83,18 @@ def standardise(
     began = time.monotonic()
     lake = Lake.open(config.lake)
     with lake.writing() as held:
+        told = {"author": author, "command": command or typed(), "message": message}
         try:
-            run, found = _finished_work(lambda: _Run(config, lake, on_progress), engine, workers, address)
+            run, found, version = _landed(
+                lambda: _Run(config, lake, on_progress),
+                lambda run: run.engine(engine, workers, address),
+                lambda run, found: run.commit(found, held.check, told),
+            )
         except KeyboardInterrupt:
             raise Interrupted("stopped; encoded videos are kept, run the same command to go on") from None
-        told = {"author": author, "command": command or shlex.join(sys.argv), "message": message}
-        version = run.commit(found, held.check, told)
         ready = set(run.ids(version, "media", "state = 'ready'"))
         run.staging.clear(keep=ready)  # raw ones that came meanwhile, which another run may be at
-    landed = sum(one.video.video_id in ready for one in found.outcome.ready.values())
+    landed = sum(one.moved.video_id in ready for one in found.outcome.ready.values())
     if found.outcome.ready and not landed:
         raise LakeError(
             f"version {version.number} of {lake.uri} was made of these videos meanwhile, with other settings, and "
@@ -101,18 +104,22 @@ def standardise(
     return run.report(version, found, landed, time.monotonic() - began)
 
 
-def _finished_work(begin: Callable[[], _Run], engine: str, workers: int, address: str) -> tuple[_Run, Gathered]:
-    """Everything encoded and in shards. Another run with the same settings shares the staging, and may have made its
-    version meanwhile and cleared it: then what is left to do is looked for anew."""
+def _landed(
+    begin: Callable[[], _Run], engine_of: Callable[[_Run], Engine], commit: Callable[[_Run, Gathered], Version]
+) -> tuple[_Run, Gathered, Version]:
+    """Everything encoded, in shards, and in a version. Another run with the same settings shares the staging, and may
+    have made its version meanwhile and cleared it: then what is left to do is looked for anew."""
     while True:
         run = begin()
-        run.encode(engine, workers, address)
-        try:
-            return run, gathered(run.lake, run.base, run.staging, run.todo, run.config)
-        except PlaceMissing:
-            run.staging.drop_halves()
-            if {one.video_id for one in run.todo} <= run.staging.finished():
-                raise  # all of it is there: something else is missing
+        with engine_of(run) as engine:
+            run.encode(engine)
+            try:
+                found = run.gathered(engine)
+                return run, found, commit(run, found)
+            except PlaceMissing:
+                run.staging.drop_halves()
+                if {one.video_id for one in run.todo} <= run.staging.finished():
+                    raise  # all of it is there: something else is missing
 
 
 def check_limit(report: StandardiseReport) -> None:
@@ -164,28 +171,27 @@ class _Run:
                         had.add(row["video_id"])
         return had
 
-    def encode(self, engine: str, workers: int, address: str) -> None:
+    def engine(self, engine: str, workers: int, address: str) -> Engine:
+        """What is to do the work."""
+        if engine != "ray":
+            return Local(self.config, self.lake, self.base, workers=workers)
+        from cineray.curate.standardise.ray_standardise import OnRay
+
+        tries = storage.join_uri(self.staging.folder, TRIES, uuid.uuid4().hex[:12])
+        return OnRay(self.config, self.base, tries_uri=tries, workers=workers, address=address)
+
+    def encode(self, engine: Engine) -> None:
         """Encode what is not finished."""
         done = Progress(videos=len(self.todo) - len(self.left))
         self.on_progress(done, len(self.todo))
-        for one in self._encoded(engine, workers, address):
+        for one in engine.encode(self.left):
             done = done + one
             self.on_progress(done, len(self.todo))
 
-    def _encoded(self, engine: str, workers: int, address: str) -> Iterator[Progress]:
-        if not self.left:
-            return
-        if engine == "ray":
-            from cineray.curate.standardise.ray_standardise import encode_on_ray
-
-            tries = storage.join_uri(self.staging.folder, TRIES, uuid.uuid4().hex[:12])
-            yield from encode_on_ray(
-                self.config, self.base, self.left, tries_uri=tries, workers=workers, address=address
-            )
-            return
-        at_once = min(workers or len(os.sched_getaffinity(0)), len(self.left))
-        with Encoder(self.lake, self.base, self.config, workers=at_once) as encoder:
-            yield from encoder.encode(self.left)
+    def gathered(self, engine: Engine) -> Gathered:
+        """All of it in shards."""
+        size = self.config.shard_bytes
+        return gathered(self.lake, self.base, self.staging, self.todo, shard_bytes=size, pack=engine.pack)
 
     def commit(self, found: Gathered, check_lease: Callable[[], None], told: dict[str, str]) -> Version:
         """The next version; the head where nothing was to do."""
@@ -195,7 +201,7 @@ class _Run:
             for uri in found.shards:
                 storage.place_stat(Place(uri=uri))  # one that was there already, a gc may have been about to take
             assert head is not None  # `resolve` has found a version, and versions do not go away
-            return NextVersion(self.lake, head, found.outcome).changes()
+            return NextVersion(self.lake, head, found.outcome, self.staging.videos).changes()
 
         source = f"{self.lake.uri} version {self.base.number}"
         processing = {"kind": "standardise", **self.config.model_dump(mode="json")}
@@ -223,7 +229,7 @@ class _Run:
             rejected=dict(reasons),
             shards=found.shards,
             bytes_before=found.bytes_before,
-            bytes_after=sum(one.video.size_bytes for one in ready.values()),
+            bytes_after=sum(one.bytes_after for one in ready.values()),
             psnr_db=sum(one.psnr_db for one in ready.values()) / len(ready) if ready else None,
             seconds=seconds,
             limit_exceeded=over,

@@ -13,10 +13,9 @@ again. Each split has shards of its own, with a folder that says which it is.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from blake3 import blake3
 
@@ -27,6 +26,34 @@ from cineray.records import Place
 
 NO_SPLIT = "unsplit"
 _PIECE_BYTES = 4 << 20
+
+
+class Weighed(Protocol):
+    """What is to be dealt out."""
+
+    @property
+    def video_id(self) -> str:
+        """Gives the order."""
+
+    @property
+    def split(self) -> str:
+        """Which shards it may lie in."""
+
+    @property
+    def tar_bytes(self) -> int:
+        """About how much of a shard it takes."""
+
+
+One = TypeVar("One", bound=Weighed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part(Generic[One]):
+    """What belongs into one shard."""
+
+    split: str
+    number: int
+    items: tuple[One, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +73,11 @@ class Sample:
         """Its files, the video first."""
         video = Member(name=f"{self.video_id}.mp4", size_bytes=self.size_bytes, content_hash=self.content_hash)
         return [video, *(_sidecar(self.video_id, kind, data) for kind, data in self.sidecars)]
+
+    @property
+    def tar_bytes(self) -> int:
+        """Of the archive."""
+        return laid_out([self.members()])[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,20 +105,20 @@ class Lies:
     version_tag: str
 
 
-def plan_shards(samples: Iterable[Sample], shard_bytes: int) -> list[Shard]:
+def plan_shards(videos: Iterable[One], shard_bytes: int) -> list[Part[One]]:
     """Which video goes into which shard: of each split as many shards as come nearest to the size, of even sizes."""
-    by_split: dict[str, list[Sample]] = {}
-    for sample in samples:
-        by_split.setdefault(sample.split, []).append(sample)
-    shards = []
+    by_split: dict[str, list[One]] = {}
+    for video in videos:
+        by_split.setdefault(video.split, []).append(video)
+    planned = []
     for split in sorted(by_split):
-        ordered = sorted(by_split[split], key=lambda sample: sample.video_id)
-        parts = _even_parts([laid_out([sample.members()])[1] for sample in ordered], shard_bytes)
-        shards += [
-            Shard(split=split, number=number, samples=tuple(ordered[at] for at in part))
+        ordered = sorted(by_split[split], key=lambda video: video.video_id)
+        parts = _even_parts([video.tar_bytes for video in ordered], shard_bytes)
+        planned += [
+            Part(split=split, number=number, items=tuple(ordered[at] for at in part))
             for number, part in enumerate(parts)
         ]
-    return shards
+    return planned
 
 
 def _even_parts(sizes: Sequence[int], part_size: int) -> list[list[int]]:
@@ -105,16 +137,16 @@ def _even_parts(sizes: Sequence[int], part_size: int) -> list[list[int]]:
     return [part for part in parts if part]
 
 
-def write_shard(shard: Shard, out_uri: str) -> dict[str, Lies]:
-    """Write a shard and its index, unless they are there already; where each video lies."""
+def write_shard(shard: Shard, out_uri: str) -> tuple[str, dict[str, Lies]]:
+    """Write a shard and its index, unless they are there already; the shard's uri, and where each video lies."""
     uri = storage.join_uri(out_uri, *f"{shard.name()}.tar".split("/"))
     members = [sample.members() for sample in shard.samples]
     written, size_bytes = laid_out(members)
     if _size_at(uri) != size_bytes:
-        _write(shard, members, uri)
+        _write(shard, members, uri, size_bytes)
     storage.put_object(f"{uri.removesuffix('.tar')}.idx", "\n".join([*index_lines(written), ""]).encode())
     tag = storage.place_stat(Place(uri=uri))[1]
-    return {
+    return uri, {
         sample.video_id: Lies(place=Place(uri=uri, offset=files[0].offset, length=files[0].size_bytes), version_tag=tag)
         for sample, files in zip(shard.samples, written, strict=True)
     }
@@ -127,17 +159,14 @@ def _size_at(uri: str) -> int:
         return -1  # not there, or not to be read: writing it says which
 
 
-def _write(shard: Shard, members: list[list[Member]], uri: str) -> None:
+def _write(shard: Shard, members: list[list[Member]], uri: str, size_bytes: int) -> None:
     def contents() -> Iterator[tuple[Member, Iterable[bytes]]]:
         for sample, files in zip(shard.samples, members, strict=True):
             yield files[0], _pieces(sample.uri)
             yield from zip(files[1:], ([data] for _, data in sample.sidecars), strict=True)
 
-    with tempfile.TemporaryDirectory(prefix="cineray-shard-") as folder:
-        path = os.path.join(folder, "shard.tar")
-        with open(path, "wb") as out:
-            write_tar(out, contents())
-        storage.upload_file(path, uri)
+    with storage.new_object(uri, size_bytes=size_bytes) as out:
+        write_tar(out, contents())
 
 
 def _pieces(uri: str) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ from cineray.curate.standardise.encode_one import Standardised
 from cineray.curate.standardise.wire import standardised_from
 from cineray.errors import PlaceMissing
 from cineray.index.wire import Message
-from cineray.records import Reject
+from cineray.records import IndexedVideo, Reject
 
 MACHINE_REASONS = frozenset({"timed_out", "out_of_memory", "decoder_crashed", "unreadable"})
 """Rejects that may be the machine's fault and not the video's: the next run tries again."""
@@ -97,6 +97,10 @@ class Staging:
         """What became of each of them, in this order; a store answers many at once."""
         with ThreadPoolExecutor(AT_ONCE) as threads:
             return list(threads.map(self.take, source_ids))
+
+    def videos(self, source_ids: Sequence[str]) -> dict[str, IndexedVideo]:
+        """What each of these was encoded to, by the source's id."""
+        return {one.source_id: one.made.video for one in self.take_all(source_ids) if one.made is not None}
 
     def forget_machine_rejects(self) -> None:
         """Let what a machine may have brought about be tried again."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -130,8 +131,8 @@ def _unrolled(runs: list[list[int]]) -> Int64:
 
 
 @lru_cache(maxsize=64)
-def _times_from(text: str) -> SourceTimes:
-    return SourceTimes.from_json(text)
+def _times_from(packed: bytes) -> SourceTimes:
+    return SourceTimes.from_json(zlib.decompress(packed).decode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +149,13 @@ class Moved:
     source_size: tuple[int, int]
     """Width and height of the upright source, in which boxes and masks are drawn."""
     new_size: tuple[int, int]
-    source_times: str
-    """`SourceTimes` as JSON."""
+    packed_times: bytes
+    """`SourceTimes` as JSON, compressed: an uneven rate has a run for every few frames."""
+
+    @property
+    def source_times(self) -> str:
+        """`SourceTimes` as JSON."""
+        return zlib.decompress(self.packed_times).decode()
 
     def instant(self, pts: int) -> int:
         """The same instant on the new clock: exact where the new time base holds it, else the nearest tick."""
@@ -165,6 +171,6 @@ class Moved:
 
     def frame(self, number: int) -> int | None:
         """The first new frame that shows this frame of the source; None where none does."""
-        numbers = _times_from(self.source_times).frame_numbers_T
+        numbers = _times_from(self.packed_times).frame_numbers_T
         at = int(np.searchsorted(numbers, number))
         return at if at < len(numbers) and int(numbers[at]) == number else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,30 @@ def test_speed_does_not_depend_on_the_frame_rate(film: Any, landscape: Any) -> N
 def test_noise_is_not_matched_and_a_flat_picture_is_not_known(film: Any) -> None:
     noise = np.random.default_rng(0).uniform(0, 255, (FRAMES, 36, 64)).repeat(4, axis=1).repeat(4, axis=2)
     assert Motion()(film(noise))["motion_unmatched"] > 0.9
-    assert set(Motion()(film(np.full((FRAMES, 144, 256), 90))).values()) == {None}
+    flat = Motion()(film(np.full((FRAMES, 144, 256), 90)))
+    assert (flat.pop("motion_none_spans"), set(flat.values())) == ([], {None})
+
+
+def test_where_nothing_moves_is_said_in_time(film: Any, landscape: Any) -> None:
+    """A second without motion, a second of it, and again one without; told to half the distance of two looks."""
+    still = np.repeat(landscape(1)[None], 24, axis=0)
+    found = Motion()(film(np.concatenate([still, pan(landscape(2), 2.0)[:24], still])))
+    (first, second) = found["motion_none_spans"]
+    assert (first.start_pts, second.end_pts) == (0, 72)
+    assert first.end_pts == pytest.approx(24, abs=3)
+    assert second.start_pts == pytest.approx(48, abs=3)
+
+
+def test_of_a_long_video_every_scene_is_looked_at(film: Any, landscape: Any) -> None:
+    """Four minutes: in the third, three seconds move. 150 looks would be one in 1.6 s."""
+    small = landscape(1).reshape(36, 4, 64, 4).mean(axis=(1, 3))
+    pictures = np.repeat(small[None].astype(np.uint8), 2400, axis=0)
+    pictures[1500:1530] = pan(landscape(2), 4.0)[:30].reshape(30, 36, 4, 64, 4).mean(axis=(2, 4))
+    found = Motion()(film(pictures, pts=range(2400), time_base=Fraction(1, 10)))
+    (before, after) = found["motion_none_spans"]
+    assert (before.start_pts, after.end_pts) == (0, 2400)
+    assert before.end_pts == pytest.approx(1500, abs=5)
+    assert after.start_pts == pytest.approx(1530, abs=5)
 
 
 # ---- still -----------------------------------------------------------------------------------------------------------

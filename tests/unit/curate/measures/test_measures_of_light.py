@@ -57,7 +57,19 @@ def test_brightness_contrast_and_what_is_clipped(film: Any) -> None:
         "brightness_mean": 100.0,
         "brightness_contrast": 100.0,
         "brightness_clipped": 0.5,
+        "brightness_dim_spans": [],
+        "brightness_flat_spans": [],
     }
+
+
+def test_when_it_is_too_dim_or_too_flat_to_see_anything(film: Any, landscape: Any) -> None:
+    """A picture, a second of almost black, a second of fog, and a dark room with a lamp."""
+    room = np.full((144, 256), 8.0)
+    room[40:80, 60:140] = 120
+    parts = [held(landscape(1)), np.full((24, 144, 256), 6), np.full((24, 144, 256), 150), held(room)]
+    found = Brightness()(film(np.concatenate(parts)))
+    assert found["brightness_dim_spans"] == [(24, 48, "dim")]
+    assert found["brightness_flat_spans"] == [(24, 72, "flat")]
 
 
 def test_a_video_that_fades_has_no_contrast_by_that(film: Any) -> None:
@@ -126,6 +138,30 @@ def test_blur_does_not_follow_contrast(film: Any, landscape: Any) -> None:
     assert one == pytest.approx(other, abs=0.02)
 
 
+def test_blur_grows_with_the_blur_however_strong_it_is_and_the_dark_is_not_blurred(
+    shot: Any, landscape: Any, tmp_path: Any
+) -> None:
+    """A picture with edges, encoded: as it is, a little soft, and so soft that neighbours differ by less than a level.
+    With a twelfth of the light its edges are of a dozen grey levels, and as sharp."""
+    from PIL import Image
+
+    picture = np.kron(np.where(landscape(1) > 128, 200.0, 60.0), np.ones((2, 2)))
+
+    def blur_best(blurred: str, light: float = 1.0) -> float:
+        Image.fromarray((picture * light).astype(np.uint8)).save(tmp_path / "picture.png")
+        still = ("-loop", 1, "-t", 0.5, "-i", tmp_path / "picture.png")
+        return float(Blur()(shot(*still, "-vf", f"scale=640:360,{blurred}"))["blur_best"])
+
+    sharp, soft, lost = (blur_best(blurred) for blurred in ("null", "gblur=2", "gblur=20"))
+    assert sharp < 0.4 < soft < 0.75 < 0.85 < lost
+    assert blur_best("null", light=1 / 12) < 0.4
+
+
+def test_contrast_without_any_edge_is_as_blurred_as_can_be(film: Any) -> None:
+    """From dark to bright over the whole picture, less than a grey level from pixel to pixel."""
+    assert Blur()(film(held(np.linspace(60, 200, 256) * np.ones((144, 1))))) == {"blur": 1.0, "blur_best": 1.0}
+
+
 def test_a_flat_picture_is_neither_sharp_nor_blurred(film: Any) -> None:
     assert Blur()(film(np.full((24, 144, 256), 90))) == {"blur": None, "blur_best": None}
 
@@ -141,7 +177,17 @@ def test_two_flashes_are_found_where_they_are(film: Any, landscape: Any) -> None
         "flashes_count": 2,
         "flashes_per_second": 2,
         "flashes_spans": [(10, 12, "flash"), (30, 31, "flash")],
+        "flashes_strobe_spans": [],
     }
+
+
+def test_a_strobe_has_its_times_and_flashes_far_apart_are_none(film: Any, landscape: Any) -> None:
+    """24 frames a second: one flash each second, then six within one."""
+    pictures = held(landscape(1) * 0.6, 120)
+    pictures[[2, 26, 50]] += 80
+    pictures[72:96:4] += 80
+    found = Flashes()(film(pictures))
+    assert (found["flashes_count"], found["flashes_strobe_spans"]) == (9, [(72, 93, "strobe")])
 
 
 def test_a_strobe_is_as_many_flashes_a_second_as_it_has(film: Any, landscape: Any) -> None:

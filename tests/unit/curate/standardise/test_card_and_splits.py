@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cineray.curate.standardise import StandardiseReport, check_splits, dataset_card
+from cineray.curate.standardise import (
+    StandardiseConfig,
+    StandardiseReport,
+    check_splits,
+    dataset_card,
+    standardise,
+)
+from cineray.curate.standardise.card import _summary, _Tally
 from cineray.ingest import EngineConfig, IngestConfig, ingest
 from cineray.lake import Changes, Lake, batches_of, layer_row
 
@@ -38,13 +45,43 @@ def test_a_card_says_what_is_there_how_it_was_made_and_what_nobody_has_said(
             }
         ],
     }
-    assert "3 videos in 2 WebDataset shards, 3 clips" in text
+    assert "3 videos in 2 WebDataset shards, 3 clips, 3.5 seconds, 82 frames, " in text
+    assert "Codecs: h264 3. With captions: 1 video. With sound: 0 videos." in text
     assert "| video | missing | 1 |" in text
     assert "| clip | standardise | 1 |" in text
     assert "| 64 x 48 | 3 |" in text
     assert "No video, group or set of known duplicates lies in two splits." in text
     assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith(("| 1 |", "| 2 |"))] == ["| 2", "| 1"]
     assert "- [ ] Under which licence may the videos be used?" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "size", "told"),
+    [
+        (59.96, 999, "1 video in 1 WebDataset shard, 1 clip, 60.0 seconds, 1 frame, 999 bytes."),
+        (90.0, 1_500, "1 video in 1 WebDataset shard, 1 clip, 1.5 minutes, 1 frame, 1.5 kB."),
+        (7200.0, 2_340_000_000_000, "1 video in 1 WebDataset shard, 1 clip, 2.0 hours, 1 frame, 2,340.0 GB."),
+    ],
+)
+def test_counts_have_their_words_and_lengths_their_units(seconds: float, size: int, told: str) -> None:
+    tally = _Tally(videos=1, seconds=seconds, frames=1, size_bytes=size, shards={"train/0.tar"})
+    assert _summary(tally, clips=1).startswith(told)
+
+
+def test_hdr_is_told_with_what_eight_bits_of_it_mean(tmp_path: Path, ffmpeg: Callable[..., None]) -> None:
+    (tmp_path / "videos").mkdir()
+    words = ["-f", "lavfi", "-i", "testsrc2=size=128x96:rate=10:duration=1", "-c:v", "libx265", "-pix_fmt"]
+    tags = "log-level=none:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
+    ffmpeg(*words, "yuv420p10le", "-x265-params", tags, tmp_path / "videos" / "hdr.mp4")
+    where = str(tmp_path / "lake")
+    ingest(IngestConfig(source=str(tmp_path / "videos"), lake=where), EngineConfig(engine="local", workers=1))
+    lake = Lake.open(where)
+    told = "HDR (PQ or HLG, see `color_transfer`): 1 video, not tone-mapped"
+    assert told in (raw := dataset_card(lake, lake.resolve("latest")))
+    assert "8 bits" not in raw
+    standardise(StandardiseConfig.model_validate({"lake": where}), workers=1)
+    assert told in (card := dataset_card(lake, lake.resolve("latest")))
+    assert "Of these, 1 with 8 bits a sample" in card
 
 
 def test_a_licence_that_is_given_is_in_the_front_matter(lake: Lake) -> None:

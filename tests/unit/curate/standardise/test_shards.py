@@ -14,8 +14,8 @@ import pytest
 from blake3 import blake3
 
 from cineray.curate.standardise import StandardiseReport
-from cineray.curate.standardise.shards import Sample, plan_shards, write_shard
-from cineray.curate.standardise.sidecars import of_one_shape, sidecars_of
+from cineray.curate.standardise.shards import Sample, Shard, plan_shards, write_shard
+from cineray.curate.standardise.sidecars import Shape, shape_of, sidecars_of
 from cineray.curate.standardise.tar_file import Member, header, index_lines, laid_out, write_tar
 from cineray.errors import CinerayError
 from cineray.ingest import EngineConfig, IngestConfig, ingest
@@ -44,6 +44,11 @@ def sample(number: int, size: int, folder: Path, *, split: str = "train") -> Sam
         content_hash=f"blake3:{blake3(data).hexdigest()}",
         sidecars=(("json", told), ("txt", b"a caption")),
     )
+
+
+def shards_of(samples: list[Sample], shard_bytes: int) -> list[Shard]:
+    parts = plan_shards(samples, shard_bytes)
+    return [Shard(split=part.split, number=part.number, samples=part.items) for part in parts]
 
 
 def test_a_tar_is_what_pythons_own_reader_and_gnu_tar_read(tmp_path: Path) -> None:
@@ -84,7 +89,7 @@ def test_a_member_that_is_not_what_it_was_said_to_be_is_refused() -> None:
 @pytest.mark.parametrize("total", [40, 333, 1000])
 def test_shards_differ_in_size_by_no_more_than_a_video(tmp_path: Path, total: int) -> None:
     samples = [sample(number, 2000 + 37 * (number * 7919 % 100), tmp_path) for number in range(total)]
-    shards = plan_shards(samples, 100_000)
+    shards = shards_of(samples, 100_000)
     sizes = [sum(one.size_bytes + 3000 for one in shard.samples) for shard in shards]
     assert max(sizes) - min(sizes) <= 2 * 9000
     assert all(60_000 < size < 150_000 for size in sizes)
@@ -93,24 +98,25 @@ def test_shards_differ_in_size_by_no_more_than_a_video(tmp_path: Path, total: in
 
 def test_a_video_larger_than_a_shard_has_one_of_its_own_and_splits_do_not_mix(tmp_path: Path) -> None:
     samples = [sample(0, 90_000, tmp_path), *(sample(n, 1000, tmp_path, split="test") for n in range(1, 4))]
-    shards = plan_shards(samples, 10_000)
+    shards = shards_of(samples, 10_000)
     assert [(shard.split, len(shard.samples)) for shard in shards] == [("test", 3), ("train", 1)]
 
 
 def test_the_order_in_which_videos_come_changes_nothing(tmp_path: Path) -> None:
     samples = [sample(number, 3000, tmp_path) for number in range(20)]
-    names = [shard.name() for shard in plan_shards(samples, 20_000)]
-    assert [shard.name() for shard in plan_shards(samples[::-1], 20_000)] == names
+    names = [shard.name() for shard in shards_of(samples, 20_000)]
+    assert [shard.name() for shard in shards_of(samples[::-1], 20_000)] == names
     assert len(set(names)) == len(names) > 3
 
 
 def test_a_finished_shard_is_not_written_again_and_half_a_one_is(tmp_path: Path) -> None:
-    (shard,) = plan_shards([sample(n, 3000, tmp_path) for n in range(3)], 1 << 20)
+    (shard,) = shards_of([sample(n, 3000, tmp_path) for n in range(3)], 1 << 20)
     out = tmp_path / "out"
-    lies = write_shard(shard, str(out))
+    uri, lies = write_shard(shard, str(out))
     (path,) = out.rglob("*.tar")
     before, data = path.stat().st_mtime_ns, path.read_bytes()
-    assert write_shard(shard, str(out)) == lies
+    assert write_shard(shard, str(out)) == (uri, lies)
+    assert uri == str(path)
     assert path.stat().st_mtime_ns == before
     path.write_bytes(data[:100])
     write_shard(shard, str(out))
@@ -141,22 +147,28 @@ def say(**told: object) -> dict[str, object]:
     return {"captions": [], "label": None} | told
 
 
+def all_sidecars(said: list[dict[str, object]]) -> list[tuple[tuple[str, bytes], ...]]:
+    """Of a run, each made elsewhere: the shape travels as text."""
+    shape = Shape(**json.loads(shape_of(said).to_json()))
+    return [sidecars_of(one, shape) for one in said]
+
+
 def test_all_videos_have_the_same_sidecars() -> None:
     bare, told = say(n=1), say(n=2, captions=["a man\nwalks", "again"], label="3")
-    assert sidecars_of([bare, bare]) == [(("json", b'{"n": 1}'),)] * 2
-    assert [[kind for kind, _ in files] for files in sidecars_of([bare, told])] == [["json", "txt"]] * 2
-    assert [dict(files)["txt"] for files in sidecars_of([bare, told])] == [b"", b"a man walks\nagain"]
-    ((_, txt, cls),) = sidecars_of([told])
+    assert all_sidecars([bare, bare]) == [(("json", b'{"n": 1}'),)] * 2
+    assert [[kind for kind, _ in files] for files in all_sidecars([bare, told])] == [["json", "txt"]] * 2
+    assert [dict(files)["txt"] for files in all_sidecars([bare, told])] == [b"", b"a man walks\nagain"]
+    ((_, txt, cls),) = all_sidecars([told])
     assert (txt, cls) == (("txt", b"a man walks\nagain"), ("cls", b"3"))
 
 
 def test_all_jsons_have_the_same_keys_with_values_of_the_same_kinds() -> None:
     first, second = say(fps=25, lens="wide", n=1, good=True), say(fps=29.97, captions=["c"], n=2, lens=35)
-    assert of_one_shape([first, second]) == [
+    assert [json.loads(dict(files)["json"]) for files in all_sidecars([first, second])] == [
         {"captions": [""], "fps": 25.0, "good": "true", "lens": "wide", "n": 1},
         {"captions": ["c"], "fps": 29.97, "good": "", "lens": "35", "n": 2},
     ]
-    assert of_one_shape([]) == []
+    assert all_sidecars([]) == []
 
 
 def test_what_only_the_last_of_many_says_is_read_by_hugging_face(
@@ -168,9 +180,9 @@ def test_what_only_the_last_of_many_says_is_read_by_hugging_face(
     said = [say(fps=25) for _ in range(6)] + [say(fps=29.97, captions=["a cat"], label="cat", camera=7)]
     samples = [
         replace(sample(number, 1000, tmp_path), video_id=f"{number:032d}", sidecars=files)
-        for number, files in enumerate(sidecars_of(said))
+        for number, files in enumerate(all_sidecars(said))
     ]
-    (shard,) = plan_shards(samples, 1 << 20)
+    (shard,) = shards_of(samples, 1 << 20)
     write_shard(shard, str(tmp_path / "out"))
     loaded = datasets.load_dataset(
         "webdataset", data_files={"train": f"{tmp_path}/out/train/*.tar"}, cache_dir=str(tmp_path / "cache")

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cineray.curate.standardise import SourceTimes, StandardiseReport
+from cineray.curate.standardise.gather import gathered
+from cineray.curate.standardise.next_version import NextVersion
 from cineray.curate.standardise.run import check_limit
 from cineray.curate.standardise.staging import Staging
 from cineray.decode import DecodeOptions, decode_visit
-from cineray.errors import LakeError, TooManyRejects
+from cineray.errors import LakeError, PlaceError, TooManyRejects
 from cineray.ingest import EngineConfig, IngestConfig, annotate, ingest
 from cineray.lake import Changes, Lake, batches_of, layer_row, place_from_row, video_from_row
-from cineray.records import Clip, ClipSpec, Crop
+from cineray.records import Clip, ClipSpec, Crop, FrameTable
 from cineray.testing.stamped import read_stamp
 
 Run = Callable[..., StandardiseReport]
@@ -308,12 +312,82 @@ def test_who_comes_second_with_other_settings_is_told_that_nothing_of_it_landed(
     assert not list(Path(lake.uri).glob("staging/standardise-*"))
 
 
+def test_without_room_for_shards_on_their_way_to_a_store_nothing_is_begun(
+    lake: Lake, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=4 * 5000 - 1))
+    with pytest.raises(PlaceError, match=r"19,999 bytes free, .* s3://bucket/shards .*: 20,000 bytes; .* TMPDIR"):
+        run(out="s3://bucket/shards", shard_bytes=5000)
+    assert not list(Path(lake.uri).glob("staging/standardise-*"))
+    assert run(shard_bytes=5000).videos == 4
+
+
 def test_what_is_too_large_for_a_tar_is_left_out_with_that_reason(
     lake: Lake, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cineray.curate.standardise.encoder.MOST_BYTES", 100)
     report = run()
     assert (report.version.number, report.videos, report.rejected) == (2, 0, {"too_large": 4})
+
+
+def test_work_that_another_run_clears_while_this_one_commits_is_looked_for_anew(
+    lake: Lake, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others: list[StandardiseReport] = []
+    changes = NextVersion.changes
+
+    def meanwhile(self: NextVersion) -> Changes:
+        found = changes(self)  # its media rows are read from the staging when they are written
+        if not others:
+            monkeypatch.setattr(NextVersion, "changes", changes)
+            others.append(run())
+        return found
+
+    monkeypatch.setattr(NextVersion, "changes", meanwhile)
+    mine = run()
+    assert (others[0].version.number, others[0].videos) == (2, 4)
+    assert (mine.version.number, mine.videos, mine.unchanged) == (2, 0, 4)
+
+
+def test_of_two_with_the_same_rejects_the_second_has_nothing_to_add(
+    lake: Lake, run: Run, footage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One has read all that it commits when the other's version comes: what that standardised is not told twice."""
+    os.unlink(footage / "told.mp4")
+    others: list[StandardiseReport] = []
+    changes = NextVersion.changes
+
+    def meanwhile(self: NextVersion) -> Changes:
+        found = changes(self)
+        if not others:
+            found = Changes(add={table: list(rows) for table, rows in found.add.items()}, remove=found.remove)
+            monkeypatch.setattr(NextVersion, "changes", changes)
+            others.append(run())
+        return found
+
+    monkeypatch.setattr(NextVersion, "changes", meanwhile)
+    mine = run()
+    assert (others[0].version.number, others[0].rejected, mine.version.number) == (2, {"missing": 1}, 2)
+    rows = lake.read("latest", "layers/source_times").to_pylist()
+    assert len({row["video_id"] for row in rows}) == len(rows) == 3
+
+
+def test_frame_tables_are_held_of_no_video_once_it_is_dealt_out(
+    lake: Lake, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = list[int]()
+
+    def counted(*args: Any, **told: Any) -> Any:
+        found = gathered(*args, **told)
+        gc.collect()
+        held.append(sum(type(one) is FrameTable for one in gc.get_objects()) - before)
+        return found
+
+    gc.collect()
+    before = sum(type(one) is FrameTable for one in gc.get_objects())
+    monkeypatch.setattr("cineray.curate.standardise.run.gathered", counted)
+    assert run().videos == 4
+    assert held == [0]
 
 
 def test_killed_between_its_version_and_the_clearing_the_next_run_clears(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from fractions import Fraction
 
 import numpy as np
@@ -103,7 +104,7 @@ def moved(source: IndexedVideo, rate: Fraction | None) -> Moved:
         new_end_pts=times.end_pts,
         source_size=(640, 480),
         new_size=(64, 48),
-        source_times=SourceTimes.of(source, times, "").to_json(),
+        packed_times=zlib.compress(SourceTimes.of(source, times, "").to_json().encode()),
     )
 
 
