@@ -15,7 +15,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,8 +26,9 @@ import psutil
 import ray.dashboard
 from ray.core.generated import gcs_service_pb2
 
-from cineray.testing.clusters.ray_doors import entered, procedures, spoken, who_enters
+from cineray.testing.clusters.ray_doors import OPEN_TO_ALL, SYNC, entered, procedures, spoken, who_enters
 from cineray.testing.clusters.ray_head import RayHead, free_ports
+from cineray.testing.events import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.network, pytest.mark.slow]
 
@@ -167,11 +168,22 @@ def test_no_procedure_of_rays_own_protocol_answers_without_the_token(locked: Ray
     refused = {name.split("/")[1] for answers in found.values() for name, code in answers if code == "UNAUTHENTICATED"}
     assert refused >= ANSWER
     assert entered(found) == []
+    assert "OK" in {code for answers in found.values() for name, code in answers if name == OPEN_TO_ALL}
 
 
 def asked(channel: grpc.Channel, name: str, metadata: list[tuple[str, str]]) -> bytes:
     answer: bytes = channel.unary_unary(name)(b"", timeout=60, metadata=metadata, wait_for_ready=True)
     return answer
+
+
+def test_whoever_reaches_a_port_of_ray_can_end_its_process_as_security_says() -> None:
+    """Ray reads who asks before it looks at the token. This fails once it does not: then SECURITY.md can say so."""
+    with RayHead(cpus=1) as head:
+        with grpc.insecure_channel(head.address) as channel, pytest.raises(grpc.RpcError):
+            asked(channel, SYNC, [])
+        until(lambda: not any(b"gcs_server" in line for line in command_lines(head.processes())), "the head to end")
+    said = (Path(__file__).resolve().parents[2] / "SECURITY.md").read_text(encoding="utf-8")
+    assert "can end it without a token" in said
 
 
 @pytest.mark.parametrize("path", OPEN)
@@ -199,17 +211,17 @@ def test_the_token_is_in_no_log_and_no_command_line_of_the_cluster(locked: RayHe
     assert len(files) > 10
     for path in files:
         assert locked.token.encode() not in path.read_bytes(), path
-    lines = command_lines()
+    lines = command_lines(int(path.name) for path in Path("/proc").glob("[0-9]*"))
     assert any(b"gcs_server" in line for line in lines)
     assert not any(locked.token.encode() in line for line in lines)
 
 
-def command_lines() -> list[bytes]:
-    """Of all programs that run now, but for those that end meanwhile."""
+def command_lines(processes: Iterable[int]) -> list[bytes]:
+    """Of programs that run now, but for those that end meanwhile."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for number in processes:
         with contextlib.suppress(OSError):
-            found.append(path.read_bytes())
+            found.append(Path(f"/proc/{number}/cmdline").read_bytes())
     return found
 
 

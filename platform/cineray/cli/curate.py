@@ -168,7 +168,7 @@ def explain_tables(facts: dict[str, Any]) -> list[Table]:
         "frames": media.get("num_frames"),
         "seconds": media.get("duration_seconds"),
         "label": facts["label"],
-        "captions": facts["captions"],
+        "captions": [*facts["captions"], *dict.fromkeys(one["caption"] for one in facts["annotated"])],
         "columns": facts["columns"],
         "copies": [f"{one['place']}{', kept' * one['kept']}" for one in facts["copies"].get("videos", ())],
         "encoded": _encoded_text(facts["encoding"]),

@@ -14,7 +14,7 @@ from cineray.cli.lake import LAKE, REF
 from cineray.cli.output import JSON, bytes_text, facts_table, plain, show, wants_json, words
 from cineray.cli.progress import counted_progress
 from cineray.config import check
-from cineray.errors import SplitLeakage
+from cineray.errors import SplitLeakage, UsageError
 
 if TYPE_CHECKING:
     from cineray.curate.standardise import Advice, StandardiseConfig, StandardiseReport
@@ -30,9 +30,12 @@ def standardise_command(
     out: str = typer.Option("", "--out", "-o", help="Where the shards go; default: shards/ in the lake."),
     advise: str = typer.Option("", metavar="JOB", help="Encode nothing: measure what suits the clips of this job."),
     visits: int = typer.Option(6, min=1, help="With --advise: how many of the job's visits to measure on."),
+    sets: list[str] = typer.Option([], "--set", help="With --advise: replace a field of the job."),
     codec: str = typer.Option("h264", help="h264 or hevc."),
-    gop: int = typer.Option(16, help="Frames from one key frame to the next."),
-    short_side: int = typer.Option(0, help="Pixels of the shorter side; nothing is enlarged; 0 keeps each size."),
+    gop: int = typer.Option(16, help="Frames from one key frame to the next. --advise tries several."),
+    short_side: int = typer.Option(
+        0, help="Pixels of the shorter side; nothing is enlarged; 0 keeps each size. --advise takes the job's."
+    ),
     crf: int = typer.Option(20, help="The encoder's quality: less is better and larger."),
     preset: str = typer.Option("medium", help="How long the encoder tries: veryfast to slower."),
     rate: str = typer.Option("", help="A constant number of frames per second, such as 24 or 30000/1001."),
@@ -61,8 +64,10 @@ def standardise_command(
     told |= {"least_psnr_db": least_psnr_db, "max_reject_fraction": max_reject_fraction}
     told |= {"seconds_per_video": seconds_per_video, "memory_per_video": memory_per_video}
     config = check(StandardiseConfig, told)
+    if sets and not advise:
+        raise UsageError("--set replaces a field of the job of --advise; it says nothing about encoding")
     if advise:
-        advice = _advice(advise, config, visits)
+        advice = _advice(advise, sets, config, visits)
         show(advice.to_dict(), as_json=as_json, table=advice_tables(advice))
         return
     on: Engine = "ray" if address else engine
@@ -90,11 +95,11 @@ def _standardised(config: StandardiseConfig, **told: Any) -> StandardiseReport:
         )
 
 
-def _advice(job: str, config: StandardiseConfig, visits: int) -> Advice:
+def _advice(job: str, sets: list[str], config: StandardiseConfig, visits: int) -> Advice:
     from cineray.cli.job import data_spec
     from cineray.curate.standardise import advise
 
-    with data_spec(job, []) as (_, spec):
+    with data_spec(job, sets) as (_, spec):
         supply = spec.open()
         return advise(
             supply.plan,

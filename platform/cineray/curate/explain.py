@@ -15,6 +15,7 @@ from typing import Any
 from cineray.curate.changes import DUPLICATES_LAYER
 from cineray.curate.homes import CURATION_LAYER
 from cineray.curate.stage import columns_from_json
+from cineray.curate.videos import CAPTIONS_LAYER
 from cineray.errors import UsageError
 from cineray.lake import Lake, Version, pack_text, sql_in, sql_text, unpack_text
 from cineray.lake.measured import QUALITY_LAYER
@@ -46,6 +47,7 @@ def explain(lake: Lake, version: Version, name: str) -> dict[str, Any]:
         "places": [_place(one) for one in _rows(lake, version, "places", where)],
         "label": _text(row.get("label")),
         "captions": [unpack_text(text) for text in row.get("captions") or ()],
+        "annotated": _annotated(lake, version, video_id, [one["clip_id"] for one in clips], base),
         "columns": json.loads(row["columns"]) if row.get("columns") else {},
         "clips": sorted(clips, key=lambda clip: clip["start_pts"]),
         "left_out": sorted(left_out, key=lambda one: one["start_pts"]),
@@ -58,6 +60,15 @@ def explain(lake: Lake, version: Version, name: str) -> dict[str, Any]:
         },
         "media": {key: value for key, value in row.items() if key not in _UNTOLD},
     }
+
+
+def _annotated(
+    lake: Lake, version: Version, video_id: str, clip_ids: Sequence[str], base: Fraction
+) -> list[dict[str, Any]]:
+    """Captions that were added to it, to a part of it, or to a clip that it has."""
+    where = f"video_id = {sql_text(video_id)}" + (f" OR {sql_in('clip_id', clip_ids)}" if clip_ids else "")
+    rows = _rows(lake, version, CAPTIONS_LAYER, where)
+    return [{"caption": _text(row["value"]), "clip_id": row["clip_id"], **_span(row, base)} for row in rows]
 
 
 def _copies(lake: Lake, version: Version, video_id: str) -> dict[str, Any]:

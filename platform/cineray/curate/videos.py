@@ -61,7 +61,7 @@ def survey(lake: Lake, version: Version, where: str | None) -> list[Listed]:
     if state is None:
         return []
     found = []
-    texts = _annotated(lake, version)
+    texts = annotated(lake, version)
     try:
         for rows, batch in lake.table("media").positions(state.version, columns=["video_id", *_SAID], where=ready):
             for row, values in zip(rows.tolist(), batch.to_pylist(), strict=True):
@@ -79,8 +79,8 @@ def said_of(row: dict[str, Any], annotated: Sequence[str] = ()) -> str:
     return blake3(json.dumps(told).encode()).hexdigest()[:16]
 
 
-def _annotated(lake: Lake, version: Version) -> dict[str, dict[str, int]]:
-    """By video the digests of its texts in the captions layer, each with a row that has it."""
+def annotated(lake: Lake, version: Version) -> dict[str, dict[str, int]]:
+    """By video the digests of the captions that were added to it or to a clip of it, each with a row that has it."""
     state = version.tables.get(CAPTIONS_LAYER)
     found: dict[str, dict[str, int]] = {}
     if state is None:

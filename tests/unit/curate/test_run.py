@@ -262,7 +262,9 @@ def test_captions_that_are_added_later_are_measured_too(lake: str, tmp_path: Pat
     annotate(opened, "captions", tmp_path / "rows.jsonl", author="tester", command="annotate")
     report = run(job_of(lake, **told))
     assert (report.looked_at, clips_of(opened)) == (1, {("two", 0, 24), ("two", 24, 48)})
-    quality = explain(opened, opened.resolve("latest"), "two.mp4")["quality"]
+    told_of = explain(opened, opened.resolve("latest"), "two.mp4")
+    assert {one["caption"] for one in told_of["annotated"]} == {row["value"] for row in rows}
+    quality = told_of["quality"]
     assert (quality["captions_count"], quality["captions_words"], quality["captions_language"]) == (2, 7, "en")
     assert run(job_of(lake, **told)).looked_at == 0, "rows of clips that became scenes still say the same"
 

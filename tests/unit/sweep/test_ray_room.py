@@ -60,11 +60,11 @@ from cineray.telemetry.ray_session import connected
 from cineray.train.stop import StopRequest, stopping_by_signals
 class Prints:
     def changed(self, rows): ...
-    def say(self, text): print(text, flush=True)
+    def say(self, text): print(text, file=sys.__stdout__, flush=True)
     def close(self): ...
 sweep = SweepFolder.open(sys.argv[1])
 with connected(sys.argv[2]), stopping_by_signals(StopRequest()) as stop:
-    print(_Sweeping(sweep, sweep.begin_driver(), [Prints()], stop).capacity(), flush=True)
+    print(_Sweeping(sweep, sweep.begin_driver(), [Prints()], stop).capacity(), file=sys.__stdout__, flush=True)
 """
 
 

@@ -17,4 +17,6 @@ def test_commands_are_recorded_without_secrets() -> None:
 
 def test_a_line_names_the_program_and_not_where_it_lies() -> None:
     assert typed(["/opt/tools/bin/cineray", "ingest", "my videos"]) == "cineray ingest 'my videos'"
-    assert typed(["/opt/tools/cineray/__main__.py", "ingest", "s3://me:pw@host/x"]) == "cineray ingest 's3://***@host/x'"
+    assert (
+        typed(["/opt/tools/cineray/__main__.py", "ingest", "s3://me:pw@host/x"]) == "cineray ingest 's3://***@host/x'"
+    )

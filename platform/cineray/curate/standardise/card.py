@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cineray.curate.standardise.moved_layers import CURATION
 from cineray.curate.standardise.split_check import check_splits
+from cineray.curate.videos import annotated
 from cineray.lake import Lake, Version, unpack_text
 
 _MOST_ROWS = 12
@@ -44,6 +45,8 @@ class _Tally:
     labels: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     shards: set[str] = field(default_factory=set)
+    beside: int = 0
+    """Videos of which nothing is drawn, and that are in no shard: they do not go along."""
 
 
 def dataset_card(lake: Lake, version: Version, *, name: str = "", licence: str = "", data_files: str = "") -> str:
@@ -51,7 +54,9 @@ def dataset_card(lake: Lake, version: Version, *, name: str = "", licence: str =
 
     `licence` is one of Hugging Face's identifiers, such as `cc-by-4.0`.
     """
-    tally, tars = _tally(lake, version), _tars(lake, version)
+    splits = _splits_of_videos(lake, version)
+    tars = _tars(lake, version, splits)
+    tally = _tally(lake, version, splits if tars else None)
     title = name or f"Video dataset, version {version.number}"
     front = _front_matter(version, tally, tars, title=title, licence=licence, data_files=data_files)
     parts = [
@@ -71,12 +76,28 @@ def dataset_card(lake: Lake, version: Version, *, name: str = "", licence: str =
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _tally(lake: Lake, version: Version) -> _Tally:
+def _tally(lake: Lake, version: Version, drawn: Collection[str] | None) -> _Tally:
+    """`drawn`: the videos that clips are of, where the version has shards."""
     tally = _Tally()
+    told_later = annotated(lake, version)
     for batch in lake.scan(version, "media", [*_COLUMNS, *_SAID]):
         for row in batch.to_pylist():
-            _count(tally, row)
+            is_in_a_shard = (row["uri"] or "").endswith(".tar")
+            if row["state"] == "ready" and drawn is not None and not is_in_a_shard and row["video_id"] not in drawn:
+                tally.beside += 1
+            else:
+                _count(tally, row)
+                tally.captioned += not row["captions"] and row["video_id"] in told_later
     return tally
+
+
+def _splits_of_videos(lake: Lake, version: Version) -> dict[str, str]:
+    """Of each video that clips are of, their split."""
+    splits = dict[str, str]()
+    if "clips" in version.tables:
+        for batch in lake.scan(version, "clips", ["video_id", "split"]):
+            splits.update((row["video_id"], row["split"] or "none") for row in batch.to_pylist())
+    return splits
 
 
 def _count(tally: _Tally, row: Mapping[str, Any]) -> None:
@@ -102,13 +123,10 @@ def _count(tally: _Tally, row: Mapping[str, Any]) -> None:
         tally.shards.add(row["uri"])
 
 
-def _tars(lake: Lake, version: Version) -> dict[str, set[str]]:
+def _tars(lake: Lake, version: Version, splits: Mapping[str, str]) -> dict[str, set[str]]:
     """The shards of the version, as `train/000000-9f86d081884c7d65.tar`, and in which splits its clips of their videos
     are; an empty name is of a video of which none is drawn."""
-    splits, found = dict[str, str](), dict[str, set[str]]()
-    if "clips" in version.tables:
-        for batch in lake.scan(version, "clips", ["video_id", "split"]):
-            splits.update((row["video_id"], row["split"] or "none") for row in batch.to_pylist())
+    found = dict[str, set[str]]()
     for batch in lake.scan(version, "media", ["video_id", "uri"], "state = 'ready' AND uri LIKE '%.tar'"):
         for row in batch.to_pylist():
             name = "/".join(unpack_text(row["uri"]).rsplit("/", 2)[-2:])
@@ -159,6 +177,7 @@ def _summary(tally: _Tally, *, clips: int) -> str:
         f"{_many(tally.videos, 'video')}{shards}, {_many(clips, 'clip')}, {_length(tally.seconds)}, "
         f"{_many(tally.frames, 'frame')}, {_size(tally.size_bytes)}. Codecs: {codecs or 'none'}. "
         f"With captions: {_many(tally.captioned, 'video')}. With sound: {_many(tally.with_sound, 'video')}."
+        + (f" In no shard: {_many(tally.beside, 'video')}, of which no clip is drawn." if tally.beside else "")
     ) + _hdr(tally)
 
 

@@ -55,6 +55,21 @@ def test_a_card_says_what_is_there_how_it_was_made_and_what_nobody_has_said(
     assert "- [ ] Under which licence may the videos be used?" in text
 
 
+def test_a_card_counts_what_lies_in_its_shards_and_names_what_does_not(lake: Lake, run: Run) -> None:
+    """One of four videos has no clip any more, so it is not encoded; one has a caption, to another one is added."""
+    media = lake.read("latest", "media", columns=["video_id", "captions"], filter="state = 'ready'").to_pylist()
+    first, second, *_ = (row["video_id"] for row in media if not row["captions"])
+    said = layer_row(value="bars that count", author="tester", video_id=second)
+    tables = {"layers/captions": batches_of("layers/captions", [said])}
+    change = Changes(add=tables, remove={"clips": f"video_id = '{first}'"})
+    lake.commit(lambda _: change, author="tester", command="", source="", processing={})
+    run()
+    text = dataset_card(lake, lake.resolve("latest"))
+    assert "3 videos in 2 WebDataset shards, 3 clips, " in text
+    assert "With captions: 2 videos." in text
+    assert "In no shard: 1 video, of which no clip is drawn." in text
+
+
 @pytest.mark.parametrize(
     ("seconds", "size", "told"),
     [
