@@ -27,10 +27,12 @@ import pyarrow as pa
 
 from cineray.errors import CommitConflict, LakeError, UsageError
 from cineray.lake.schema import with_all_columns
-from cineray.storage import lance_options, lance_uri
+from cineray.storage import is_remote, lance_options, lance_uri
 
 DATA_FORMAT = "2.2"
 _COMMIT_TRIES = 60
+_STORE_TRIES = 7
+"""Some ten seconds."""
 _SCAN_ROWS = 4096
 _ROW_NUMBER = "cineray_row_number"
 
@@ -91,8 +93,12 @@ class Table:
         return written
 
     def commit(self, fragments: Sequence[Any]) -> int:
-        """A new version that holds exactly these fragments; its number."""
-        lance = _pylance()
+        """A new version that holds exactly these fragments; its number.
+
+        Lance asks a store again for anything but this, for it cannot know whether its version landed when the answer is
+        lost. Here another one does no harm: what counts is the one that a manifest names.
+        """
+        lance, failed = _pylance(), 0
         operation = lance.LanceOperation.Overwrite(self.schema, list(fragments))
         for attempt in range(_COMMIT_TRIES):
             before = self.latest()
@@ -104,8 +110,11 @@ class Table:
             except lance.commit.CommitConflictError:
                 pass  # somebody committed since `before` was read: look again
             except OSError as error:
-                if before or self.latest() == 0:  # two writers made the table at once: the other was first
-                    raise LakeError(f"{self.uri} could not be committed: {_short(error)}") from error
+                if before or self.latest() == 0:  # else two writers made the table at once: the other was first
+                    failed += 1
+                    if failed == _STORE_TRIES or not is_remote(self.uri):
+                        raise LakeError(f"{self.uri} could not be committed: {_short(error)}") from error
+                    time.sleep(random.uniform(0.5, 1) * 0.1 * 2**failed)  # noqa: S311
             time.sleep(random.uniform(0, min(0.5, 0.01 * 2 ** min(attempt, 8))))  # noqa: S311
         raise CommitConflict(f"{self.uri} was committed by others {_COMMIT_TRIES} times in a row; try again later")
 

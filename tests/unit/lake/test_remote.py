@@ -34,6 +34,32 @@ def test_versions_names_gc_verify_and_export_on_s3(
     assert back.import_(f"{s3_bucket}/out", author="me").fingerprint == lake.resolve("best").fingerprint
 
 
+@pytest.mark.parametrize("arrived", [False, True])
+def test_a_commit_that_is_cut_off_lands_once(
+    s3_server: Any, s3_bucket: str, faulty_proxy: Any, commit: Any, clips: Any, monkeypatch: Any, arrived: bool
+) -> None:
+    """A table's version, which is put under a condition: cut off twice, before or after it reached the store."""
+    lake = Lake.create(f"{s3_bucket}/lake")
+    commit(lake, add={"clips": clips("a")})
+    proxy, met = faulty_proxy(s3_server.url), []
+
+    def weather(method: str, path: str) -> str:
+        if method != "PUT" or "clips.lance/_versions/" not in path or len(met) == 2:
+            return ""
+        met.append(path)
+        proxy.lose_answers_to_puts += arrived
+        return "" if arrived else "reset"
+
+    proxy.weather = weather
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    lake = Lake.open(lake.uri)
+    commit(lake, add={"clips": clips("b")})
+    assert len(met) == (1 if arrived else 2), "what did land is found"
+    assert [version.number for version in lake.versions()] == [2, 1]
+    assert sorted(lake.read("latest", "clips")["video_id"].to_pylist()) == ["a", "b"]
+    assert lake.verify().ok
+
+
 def test_writers_at_once_on_s3_all_land(s3_bucket: str) -> None:
     lake = Lake.create(f"{s3_bucket}/lake")
 
