@@ -8,8 +8,6 @@ cloud has no node to give, so what is asked for stays to be seen.
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -27,6 +25,7 @@ from cineray.launch.cluster.files import read_cluster
 from cineray.testing import make_shapes
 from cineray.testing.clusters.kube_api import built_in_check
 from cineray.testing.clusters.kube_cluster import KubeCluster
+from cineray.testing.clusters.ray_head import end_group
 
 pytestmark = [pytest.mark.ray, pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -59,7 +58,7 @@ base:
   steps: 2
   model: {kind: stdit, size: custom, width: 24, depth: 1, heads: 2, patch: [1, 8, 8]}
   precision: fp32
-  validation: {clips: 4, baseline_clips: 4}
+  validation: {clips: 8, baseline_clips: 8}
 space:
   lr: {kind: choice, field: optimiser.lr, values: [0.003, 0.000001]}
 objectives: [{name: noisiest_loss}]
@@ -106,8 +105,7 @@ def at_work(kube: KubeCluster, folder: Path, command: str, job: str) -> Iterator
     try:
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        end_group(process)
 
 
 def waiting(kube: KubeCluster) -> list[tuple[dict[str, float], dict[str, str]]]:

@@ -183,7 +183,7 @@ def test_whoever_reaches_a_port_of_ray_can_end_its_process_as_security_says() ->
             asked(channel, SYNC, [])
         until(lambda: not any(b"gcs_server" in line for line in command_lines(head.processes())), "the head to end")
     said = (Path(__file__).resolve().parents[2] / "SECURITY.md").read_text(encoding="utf-8")
-    assert "can end it without a token" in said
+    assert "can end it without a token" in " ".join(said.split())
 
 
 @pytest.mark.parametrize("path", OPEN)

@@ -64,7 +64,7 @@ def procedures() -> list[str]:
 
 def spoken(within: tuple[str, ...], ip: str, ports: list[int]) -> dict[int, Answers]:
     """Of the ports that speak gRPC: what each procedure answers, asked without a token and with a wrong one."""
-    told = {"addresses": [f"{ip}:{port}" for port in ports], "names": procedures(), "seconds": 20}
+    told = {"addresses": [f"{ip}:{port}" for port in ports], "names": procedures(), "seconds": 10}
     command = [*within, sys.executable, "-c", _ASKS]
     done = subprocess.run(command, input=json.dumps(told), capture_output=True, text=True, check=True, timeout=300)
     return {port: found for port, found in zip(ports, json.loads(done.stdout), strict=True) if found is not None}
