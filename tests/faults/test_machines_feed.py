@@ -215,7 +215,7 @@ def test_a_decode_machine_that_is_cut_off_costs_no_batch_and_comes_back(
 HOG = """
 import numpy, ray
 ray.init(logging_level="ERROR")
-held = [ray.put(numpy.zeros(9_000_000, numpy.uint8)) for _ in range(8)]
+held = [ray.put(numpy.zeros(9_000_000, numpy.uint8)) for _ in range(10)]
 print("full", flush=True)
 input()
 """
@@ -223,7 +223,7 @@ input()
 
 @contextmanager
 def store_filled(machine: Machine, cluster: MachineCluster) -> Iterator[None]:
-    """By another program of the cluster, which holds nearly all of it."""
+    """By another program of the cluster, which holds more than fits into it: 90 MB."""
     with machine.popen(
         [sys.executable, "-c", HOG], env=cluster.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as hog:
