@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import pairwise
@@ -197,8 +197,9 @@ def _came_out(row: FaultRow) -> bool:
 
 
 def as_lines(rows: Iterable[FaultRow]) -> str:
-    """A line of JSON for each row."""
-    return "".join(json.dumps(asdict(row)) + "\n" for row in rows)
+    """A line of JSON for each row; seconds to the millisecond."""
+    rounded = (replace(row, seconds=tuple(round(one, 3) for one in row.seconds)) for row in rows)
+    return "".join(json.dumps(asdict(row)) + "\n" for row in rounded)
 
 
 def rows_of(lines: str) -> list[FaultRow]:
