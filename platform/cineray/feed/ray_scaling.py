@@ -105,17 +105,16 @@ class InTurn:
     """Where the next decode task would best run: on the first node, in an order that stays, that the tasks at work do
     not fill. Only a wish: a node that is full, gone or leaving is passed over by Ray."""
 
-    def __init__(
-        self, policy: AheadPolicy, label: Mapping[str, str], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._policy, self._label, self._clock = policy, label, clock
+    def __init__(self, policy: AheadPolicy, label: Mapping[str, str]) -> None:
+        self._policy, self._label = policy, label
         self._nodes: Sequence[tuple[str, int]] = ()
         self._looked_at = -_LOOK_SECONDS
 
     def __call__(self) -> dict[str, Any]:
         """What Ray is told with the task."""
-        if self._clock() - self._looked_at >= _LOOK_SECONDS:
-            self._looked_at = self._clock()
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at = now
             self._nodes = decoding_nodes(ray.nodes(), self._label, self._policy.bound.cpus_per_task)
         node = next_node(self._nodes, self._policy.at_work())
         if not node:
