@@ -26,6 +26,7 @@ from cineray.lake.manifest import FORMAT, Provenance, Version, check_format
 from cineray.lake.schema import SCHEMAS, table_schema
 from cineray.lake.tables import Table
 from cineray.storage import normalise_uri, put_if_absent, read_object
+from cineray.telemetry.typed import without_secrets
 
 if TYPE_CHECKING:
     from cineray.lake.diff import VersionDiff
@@ -112,7 +113,9 @@ class Lake:
         message: str = "",
     ) -> Version:
         """A new version of what `prepare(head)` changes, or the head if nothing. It may be called several times."""
-        told = Provenance(author=author, command=command, source=source, processing=processing, message=message)
+        told = Provenance(
+            author=author, command=command, source=without_secrets(source), processing=processing, message=message
+        )
         with self.writing() as held:
             return commits.commit(self, prepare, told, may_land=held.check)
 

@@ -16,6 +16,11 @@ _USER_IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")
 _QUERY_OF_ADDRESS = re.compile(r"(https?://[^\s?]+)\?\S+")
 
 
+def without_secrets(text: str) -> str:
+    """A text with addresses in it, without what they may keep secret: users, passwords, signed queries."""
+    return _QUERY_OF_ADDRESS.sub(r"\1?***", _USER_IN_ADDRESS.sub("***@", text))
+
+
 def command_line(arguments: Sequence[str] | None = None) -> list[str]:
     """The command as it was given, with secrets blotted out: values of --token and the like, users in addresses."""
     shown, blot = [], False
@@ -26,7 +31,7 @@ def command_line(arguments: Sequence[str] | None = None) -> list[str]:
         elif secret and secret[2]:
             shown.append(f"{secret[1]}=***")
         else:
-            shown.append(_QUERY_OF_ADDRESS.sub(r"\1?***", _USER_IN_ADDRESS.sub("***@", argument)))
+            shown.append(without_secrets(argument))
         blot = secret is not None and argument.startswith("--") and not secret[2] and not blot
     return shown
 

@@ -26,6 +26,13 @@ def test_versions_are_a_chain_and_each_stays_as_it_was(lake: Lake, commit: Any, 
     assert (second.author, second.command, second.source, second.processing) == ("tester", "test", "here", {"n": 1})
 
 
+def test_a_version_names_its_source_without_what_opens_it(lake: Lake, clips: Any) -> None:
+    source = "s3://me:word@store/films https://host/list.parquet?X-Amz-Signature=abc"
+    changes = Changes(add={"clips": clips("a")})
+    lake.commit(lambda head: changes, author="a", command="c", source=source, processing={})
+    assert lake.head().source == "s3://***@store/films https://host/list.parquet?***"
+
+
 def test_the_same_rows_have_the_same_fingerprint_by_whatever_way_they_came(
     tmp_path: Any, commit: Any, clips: Any
 ) -> None:
