@@ -4,7 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO_OUT ?= demo-out
-WORKERS ?= 2
+WORKERS ?= 4
+RAY_WORKERS ?= 3
 PYTEST_ARGS ?=
 # torch, and what torch alone asks for in versions of its own
 CHOSEN_BY_MACHINE := torch|torchcodec|setuptools|wheel|triton|nvidia-.*|cuda-.*|sympy|mpmath|networkx|jinja2|markupsafe|filelock|typing_extensions
@@ -30,15 +31,16 @@ check: setup ## linters, the type checker, the audit of dependencies, the archit
 	$(BIN)/python platform/audit.py
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-# First what starts no Ray, then what does; each on $(WORKERS) workers, a file on one of them, for a file's tests share what
-# is costly to make. The first failing run ends it, so the last line always tells.
+# First what starts no Ray, then what does; a file on one worker, for a file's tests share what is costly to make. More
+# workers than two cores, for tests also wait: for processes, servers and disks; each takes up to 1.5 GB. The first failing
+# run ends it, so the last line always tells.
 # Many tests start processes, servers and clusters and wait for them, on machines that others use too: one that fails is
 # tried once more, and the summary names it (RERUN). `make test TRIES=0` is strict.
 TRIES ?= 1
 test: check ## make check, then all tests
 	@$(PYTHON) platform/setup_env.py --browser
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --reruns $(TRIES) -rfER -m "not ray" $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --reruns $(TRIES) -rfER -m ray $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(RAY_WORKERS) --dist loadfile --reruns $(TRIES) -rfER -m ray $(PYTEST_ARGS)
 
 # One at a time, for they measure seconds. `make faults FAULTS=tests/faults/test_feed_kill.py` measures a part's rows anew.
 FAULTS ?= tests/faults

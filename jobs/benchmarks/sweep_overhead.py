@@ -194,12 +194,13 @@ def left_behind(sweeps: list[SweepFolder]) -> str:
     for sweep in sweeps:
         leaks: Mapping[str, Any] = [event for event in sweep.events() if event["event"] == "leaks"][-1]
         place = Path(sweep.uri)
-        sizes = {name: _bytes_of(place / name) for name in ("trials", "tune")}
+        size = _bytes_of(place / "trials")
         trials = list(sweep.trials())
         kept = sum(1 for trial in trials if any(Path(trial.run_uri()).glob("checkpoints/*")))
-        row = [leaks["placement_groups"], leaks["actors"], leaks["store_bytes"]]
-        rows.append([place.name, *row, f"{kept} of {len(trials)}", *(f"{size / 2**20:.2f}" for size in sizes.values())])
-    header = ["sweep", "placement groups", "actors", "store bytes", "runs with checkpoints", "MiB of trials", "of Tune"]
+        row = [leaks["placement_groups"], leaks["actors"], leaks["store_bytes"], leaks["disk_bytes"]]
+        rows.append([place.name, *row, f"{kept} of {len(trials)}", f"{size / 2**20:.2f}"])
+    left = ["placement groups", "actors", "store bytes", "disk bytes"]
+    header = ["sweep", *left, "runs with checkpoints", "MiB of trials"]
     ends = time.monotonic() + SETTLE_SECONDS
     while (alive := _alive()) and time.monotonic() < ends:
         time.sleep(1)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cineray.errors import UsageError
+from cineray.errors import FieldsClash, UnknownField, UsageError
 
 C = TypeVar("C", bound="Config")
 
@@ -39,8 +39,11 @@ def check(kind: type[C], values: Mapping[str, Any]) -> C:
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        lines = [_complaint(kind, problem) for problem in error.errors()]
-        raise UsageError("\n".join(lines)) from None
+        problems = error.errors()
+        told = "\n".join(_complaint(kind, problem) for problem in problems)
+        if any(problem["type"] == "extra_forbidden" for problem in problems):
+            raise UnknownField(told) from None
+        raise (FieldsClash if all(map(_is_of_several_fields, problems)) else UsageError)(told) from None
 
 
 def load_job(path: str | Path, kinds: Mapping[str, type[Config]], sets: Sequence[str] = ()) -> Config:
@@ -150,10 +153,17 @@ def _put(values: Any, path: list[str], value: Any, who: str) -> None:
         if key not in known:
             near = difflib.get_close_matches(name, [str(k) for k in known], n=1)
             hint = f"did you mean `{near[0]}`?" if near else f"it has: {', '.join(map(str, known)) or 'no fields'}"
-            raise UsageError(f"{who}{'.'.join(path)}: `{'.'.join(path[:depth]) or 'the job'}` has no `{name}`; {hint}")
+            within = ".".join(path[:depth]) or "the job"
+            raise UnknownField(f"{who}{'.'.join(path)}: `{within}` has no `{name}`; {hint}")
         if last:
             at[key] = value
         at = at[key]
+
+
+def _is_of_several_fields(problem: Any) -> bool:
+    """Was it a config as a whole that was refused, or lacked something, and not a value of one of its fields?"""
+    whole = problem["type"] == "value_error" and isinstance(problem["input"], Mapping | Config)
+    return whole or problem["type"] == "missing"
 
 
 def _complaint(kind: type[Config], problem: Any) -> str:

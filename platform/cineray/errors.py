@@ -17,6 +17,14 @@ class UsageError(CinerayError):
     exit_code = 2
 
 
+class UnknownField(UsageError):
+    """A field was named that the config has not."""
+
+
+class FieldsClash(UsageError):
+    """Fields are each possible, and not together."""
+
+
 class SourceError(CinerayError):
     """A source cannot be listed at all: no such folder, a manifest without a `uri` column, a compressed shard."""
 

@@ -70,7 +70,7 @@ def test_it_tells_its_trials_what_none_beats_the_best_and_where_the_page_lies(sw
     ]
     losses = [trial["objectives"]["noisiest_loss"]["value"] for trial in told["trials"]]
     assert told["best"] == losses.index(min(losses))
-    assert told["leaks"] == {"placement_groups": 0, "actors": 0, "store_bytes": 0}
+    assert told["leaks"] == {"placement_groups": 0, "actors": 0, "store_bytes": 0, "disk_bytes": 0}
     assert Path(told["report"]).stat().st_size > 100_000
     states = [line["state"] for line in map(json.loads, words.splitlines()) if line.get("trial") == 0]
     assert list(dict.fromkeys(states)) == ["waiting", "running", "done"]

@@ -33,7 +33,7 @@ def sweep_tables(facts: Mapping[str, Any]) -> list[Table]:
     table.add_column("bound by")
     for trial in shown[:MOST_ROWS]:
         table.add_row(*_cells(trial, names, facts["objectives"]))
-    table.caption, table.caption_justify = _caption(shown), "left"
+    table.caption, table.caption_justify = _caption(shown, facts.get("concurrent")), "left"
     return [table, *_early(shown[:MOST_ROWS]), *_notes(facts), facts_table(_summary(facts, len(shown)))]
 
 
@@ -50,14 +50,15 @@ def in_order(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return sorted(facts["trials"], key=key)
 
 
-def _caption(trials: Sequence[Mapping[str, Any]]) -> str:
+def _caption(trials: Sequence[Mapping[str, Any]], concurrent: int | None) -> str:
     """How to read the figures. What was measured in one training says nothing of how much trainings differ."""
     figures = [figure for trial in trials for figure in trial["objectives"].values()]
     told = ["± is half of the 95 % interval"] if any(figure.get("low") is not None for figure in figures) else []
     if any(figure.get("measured") == "alone" for figure in figures):
         repeats = min(int((trial.get("alone") or {}).get("repeats") or 1) for trial in trials if trial.get("alone"))
         trainings = "one training, and its ± is within that" if repeats == 1 else f"{repeats} trainings"
-        told.append(f"* was measured again, alone, in {trainings}; all else in the sweep, beside other trials")
+        beside = "one trial at a time, with its first seconds" if concurrent == 1 else "beside other trials"
+        told.append(f"* was measured again, alone, in {trainings}; all else in the sweep, {beside}")
     return "; ".join([*told, ONE_EACH])
 
 
@@ -110,6 +111,8 @@ def _summary(facts: Mapping[str, Any], trials: int) -> dict[str, Any]:
         "took": f"{facts['wall_seconds']:,.0f} s",
         "budget": _budget(facts),
         "paid": _paid(facts),
+        "measured alone": _alone(facts),
+        "clip by clip": _compared(facts),
         "mattered most": _mattered(facts),
         "ended early": f"{share:.0%} of all seconds of training" if share else None,
         "left behind": _left(leaks),
@@ -153,6 +156,31 @@ def _mattered(facts: Mapping[str, Any]) -> str:
     known = {name: told for name, told in (facts.get("importance") or {}).items() if told}
     most = {name: max(told, key=lambda key: told[key]) for name, told in known.items()}
     return ", ".join(f"{parameter} for {name.rpartition('/')[2]}" for name, parameter in most.items()).replace("_", " ")
+
+
+def _alone(facts: Mapping[str, Any]) -> str:
+    """`trial 4 118±4, trial 1 78±4 clips per second`: where trials were not chosen by that, so it has no column."""
+    if any(one["name"] == "clips_per_s" for one in facts["objectives"]):
+        return ""
+    found = [(trial["number"], (trial.get("figures") or {}).get("clips_per_s")) for trial in in_order(facts)]
+    told = [f"trial {number} {_figure(figure).rstrip('*')}" for number, figure in found if figure]
+    return f"{', '.join(told)} clips per second" if told else ""
+
+
+def _compared(facts: Mapping[str, Any]) -> str:
+    """`skill: trials 1, 7 surely worse than the best, trial 6 within chance`, of what was held against the best on the
+    same clips."""
+    pairs = (facts.get("comparisons") or {}).get("pairs") or []
+    labels = {one["name"]: one.get("label") or one["name"] for one in facts["objectives"]}
+    told = []
+    for name in dict.fromkeys(pair["objective"] for pair in pairs):
+        ways: dict[str, list[str]] = {}
+        for pair in (one for one in pairs if one["objective"] == name):
+            way = "worse than the best" if pair["better"] == "best" else "better than the best"
+            ways.setdefault(f"surely {way}" if pair["is_sure"] else "within chance", []).append(str(pair["trial"]))
+        said = (f"{'trial' if len(some) == 1 else 'trials'} {', '.join(some)} {way}" for way, some in ways.items())
+        told.append(f"{plain(labels.get(name, name))}: {', '.join(said)}")
+    return f"{'; '.join(told)}; on the same clips, by one training each" if told else ""
 
 
 def _left(leaks: Mapping[str, int]) -> str:

@@ -40,6 +40,7 @@ from cineray.storage import (
 STORE_FORMAT = 1
 LOOK_AGAIN_SECONDS = 10.0
 """A clip that is missing may have been written meanwhile: the folder is listed again, but not more often than this."""
+_SAID = "store.json"
 _LIMIT_BYTES = 1 << 20
 _GAP_BYTES = 64 << 10
 _MOST_OPEN = 32
@@ -81,6 +82,17 @@ class StoreSpec:
         return LatentStore.open(self.uri, StoreIdentity.from_json(self.identity))
 
 
+def identity_at(uri: str) -> StoreIdentity | None:
+    """What the store there is of; None where there is none."""
+    try:
+        text = read_object(join_uri(normalise_uri(uri), _SAID), limit_bytes=_LIMIT_BYTES)
+        return StoreIdentity.from_json(text.decode())
+    except PlaceMissing:
+        return None
+    except (ValueError, AttributeError):
+        raise _unreadable(uri) from None
+
+
 def latent_key(identity: StoreIdentity, spec: ClipSpec) -> str:
     """The row of a clip: all that its pixels follow from, and what is made of them."""
     crop = [getattr(spec.crop, name) for name in Crop.__slots__]
@@ -103,7 +115,7 @@ class LatentStore:
     def open(cls, uri: str, identity: StoreIdentity) -> LatentStore:
         """The store of this identity. One that is not there is begun; one that is of something else is refused."""
         store = cls(uri, identity)
-        said = join_uri(store.uri, "store.json")
+        said = join_uri(store.uri, _SAID)
         if not put_if_absent(said, identity.to_json().encode()):
             _refuse_other(store.uri, read_object(said, limit_bytes=_LIMIT_BYTES), identity)
         store.look()
@@ -239,7 +251,7 @@ def _refuse_other(uri: str, told: bytes, wanted: StoreIdentity) -> None:
     try:
         found = json.loads(told)
     except ValueError:
-        raise UsageError(f"{uri}/store.json is not readable; wanted a store of latents, or an empty folder") from None
+        raise _unreadable(uri) from None
     want = json.loads(wanted.to_json())
     if found == want:
         return
@@ -253,6 +265,10 @@ def _refuse_other(uri: str, told: bytes, wanted: StoreIdentity) -> None:
         f"the latents in {uri} were made for something else (there -> wanted here):\n" + "\n".join(lines) + "\n"
         "Name another latents.store, or go back to what these were made with"
     )
+
+
+def _unreadable(uri: str) -> UsageError:
+    return UsageError(f"{uri}/{_SAID} is not readable; wanted a store of latents, or an empty folder")
 
 
 def _leaves(value: Any, name: str = "") -> dict[str, str]:

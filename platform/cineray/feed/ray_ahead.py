@@ -26,7 +26,7 @@ from ray.data._internal.execution.backpressure_policy import ENABLED_BACKPRESSUR
 from ray.data._internal.execution.backpressure_policy.backpressure_policy import BackpressurePolicy
 from ray.data._internal.execution.operators.map_operator import MapOperator
 
-from cineray.errors import UsageError
+from cineray.feed.ahead_bytes import check_least
 
 _CONFIG_KEY = "cineray.ahead"
 _RATE_SECONDS = 30.0
@@ -58,13 +58,8 @@ class Bound:
 
     def check(self) -> None:
         """Raises UsageError where the bytes do not hold what the ranks have in their hands and one row more."""
-        least = (self.world * self.in_hand + 1) * self.row_bytes
-        if self.ahead_bytes is not None and self.ahead_bytes < least:
-            raise UsageError(
-                f"ahead_bytes is {self.ahead_bytes:,}; {self.world} ranks with {self.in_hand} rows in hand each, and "
-                f"one row at work, take {least:,} (a row is {self.row_bytes:,}); give more, or lower prefetch_steps, "
-                "task_seconds or the recipe's batch_size"
-            )
+        if self.ahead_bytes is not None:
+            check_least(self.ahead_bytes, world=self.world, in_hand=self.in_hand, row_bytes=self.row_bytes)
 
 
 def install(context: Any, bound: Bound) -> None:

@@ -23,6 +23,7 @@ import ray
 import ray.data
 
 from cineray.feed import ray_scaling
+from cineray.feed.ahead_bytes import rows_in_hand, window_bytes, windows_per_row
 from cineray.feed.ray_ahead import Bound, install
 from cineray.feed.ray_options import RayOptions, ray_options
 from cineray.feed.ray_shard import RayShard
@@ -33,10 +34,6 @@ __all__ = ["DATASET", "RayFeed", "RayOptions", "data_config", "ray_batches", "ra
 
 DATASET = "train"
 """The name under which Ray Train hands a rank its share."""
-LARGEST_ROW_BYTES = 64 << 20
-"""Several windows share a row up to this size; a single window may be larger."""
-MOST_WINDOWS = 16
-_SAMPLED_VISITS = 32
 
 
 class RayFeed:
@@ -48,22 +45,12 @@ class RayFeed:
 
     def window_bytes(self) -> int:
         """How large the largest window of a rank is: known before anything is decoded."""
-        recipe = self.options.spec.recipe
-        clips = [
-            -(-recipe.size_of(bucket) // self.world) * bucket.frames * bucket.height * bucket.width * 3
-            for bucket in recipe.shapes
-        ]
-        return max(clips) * recipe.clips_per_visit
+        return window_bytes(self.options.spec.recipe, self.world)
 
     @cached_property
     def windows_per_row(self) -> int:
         """How many windows one task makes."""
-        plan = self.options.spec.open().plan
-        cost = plan.cost(visits=_SAMPLED_VISITS)
-        seconds = cost.decode_cpu_seconds_per_epoch / max(1, cost.steps_per_epoch) / self.world
-        wanted = round(self.options.task_seconds / max(1e-6, seconds * plan.recipe.clips_per_visit))
-        fits = LARGEST_ROW_BYTES // self.window_bytes()
-        return max(1, min(wanted, fits, MOST_WINDOWS))
+        return windows_per_row(self.options.spec, self.world, self.options.task_seconds)
 
     def row_bytes(self) -> int:
         """How large the largest row is."""
@@ -74,7 +61,7 @@ class RayFeed:
         options = self.options
         steps_per_row = options.spec.recipe.clips_per_visit * self.windows_per_row
         rows = PlanRows(self.steps, steps_per_row, self.ranks)
-        in_hand = -(-options.prefetch_steps // steps_per_row)
+        in_hand = rows_in_hand(options.spec.recipe, self.windows_per_row, options.prefetch_steps)
         context = ray.data.DataContext.get_current().copy()
         _set(context, options)
         bound = Bound(

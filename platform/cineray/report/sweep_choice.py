@@ -12,6 +12,7 @@ from cineray.report import palette
 from cineray.report.content import Cell, Column, Figure, Fold, Grid, Note, Part, Table, Tone
 from cineray.report.plots import Axes
 from cineray.report.scores import Measured
+from cineray.report.sweep_finalists import finalist_parts
 from cineray.report.sweep_plots import Dimension, Group, Path, Point, paths, place_between, shares, trade_off
 from cineray.report.sweep_record import (
     ENDED_EARLY,
@@ -60,6 +61,7 @@ def choice_parts(record: SweepRecord) -> tuple[Part, ...]:
     if record.pareto:
         told = "as good in every objective and better in one" if len(record.objectives) > 1 else "better"
         parts.append(trial_table(record, record.pareto, f"The Pareto set: no other trial is {told}"))
+        parts += finalist_parts(record)
     told = _how_chosen(record)
     if not parts:
         return (Note(text="Fewer than two trials can be compared: see which figures they lack below.", tone="warn"),)
@@ -99,7 +101,7 @@ def _against(record: SweepRecord, x: Objective) -> Figure | None:
         for name, colour, labelled in _GROUPS
         if (some := [trial for trial in kept if _group(trial) == name])
     ]
-    alone = any(trial.readings[x.name].alone for trial in kept if x.name in trial.readings)
+    alone = any(reading.alone for trial in kept if (reading := trial.reading(x.name)) is not None)
     whole = [points[trial.number] for trial in kept if trial.whole]
     mixed = len({point.filled for point in whole}) > 1
     front = front_of([(point.x, point.y) for point in whole], x_smaller=x.smaller, y_smaller=y.smaller)
@@ -107,7 +109,7 @@ def _against(record: SweepRecord, x: Objective) -> Figure | None:
     line = f"the dotted line{', by the figures that are drawn, of either kind' if mixed else ''}"
     says += f" No trial with the whole budget lies beyond {line}." if len(front) > 1 else ""
     says += " Bars are 95 % intervals." if any(point.x_ends or point.y_ends for point in points.values()) else ""
-    says += f" Filled: {x.title} measured again, alone; rings: in the sweep, beside other trials." if alone else ""
+    says += f" Filled: {x.title} measured again, alone; rings: {record.beside}." if alone else ""
     axes = Axes(x=x.head, y=y.head, share=y.share)
     return trade_off(f"{_sentence(y.title)} against {x.title}", says, groups, axes, front, x_smaller=x.smaller)
 
@@ -124,7 +126,7 @@ def _point(trial: Trial, x: Objective, y: Objective) -> Point | None:
         at = trial.cost
     if at is None or up is None:
         return None
-    reading = trial.readings.get(x.name)
+    reading = trial.reading(x.name)
     ended = "" if trial.whole else f"|{trial.state}: had less than the whole budget"
     return Point(
         name=str(trial.number),
@@ -210,7 +212,7 @@ def _evenness(trial: Trial) -> Tone:
 def trial_parts(record: SweepRecord) -> tuple[Part, ...]:
     """Parallel coordinates, who ended early and why, and the table of all."""
     drawn = _parallel(record)
-    caption = f"All trials; what is not marked as alone was measured {IN_SWEEP}, beside other trials"
+    caption = f"All trials; what is not marked as alone was measured {record.beside}"
     table = trial_table(record, record.trials, caption, whole=True)
     ended = _ended_early(record)
     folded = Fold(title=f"All {plural(len(record.trials), 'trial')}", parts=(table,))

@@ -15,7 +15,7 @@ from cineray.report.values import text_of
 from cineray.report.wording import known, number, percent
 
 ALONE, IN_SWEEP = "alone", "in the sweep"
-"""How a figure was measured: with the machine to itself, or beside other trials."""
+"""How a figure was measured: with the cluster to itself, or as it was there."""
 
 ENDED_EARLY = frozenset({"stopped", "data-bound", "failed", "lost"})
 """States of trials that ended without having had the whole budget."""
@@ -77,6 +77,8 @@ class Reading:
     alone: bool = False
     beside: float | None = None
     """Of one that was measured again, alone: what it was in the sweep."""
+    as_warm: bool = False
+    """Was that after as long a warm-up as alone?"""
     trainings: int | None = None
     """In so many it was measured alone, where that is known."""
 
@@ -85,7 +87,9 @@ class Reading:
         between = "" if self.measured.low == self.measured.high else self.measured.between(unit)
         between += " within one training" if between and self.trainings == 1 else ""
         told = ", ".join(part for part in (between, ALONE if self.alone else otherwise) if part)
-        return told if self.beside is None else f"{told}; {Measured(value=self.beside).text(unit)} {IN_SWEEP}"
+        if self.beside is None:
+            return told
+        return f"{told}; {Measured(value=self.beside).text(unit)} {IN_SWEEP}{', as warm' if self.as_warm else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +104,8 @@ class Trial:
     step: int | None
     cost: float | None
     readings: Mapping[str, Reading]
+    alone: Mapping[str, Reading]
+    """All that was measured alone, also what is no objective."""
     verdict: str
     bound: str
     data_wait: float | None
@@ -124,10 +130,15 @@ class Trial:
         """Had it the whole budget?"""
         return self.state == "done"
 
+    def reading(self, name: str) -> Reading | None:
+        """Of an objective, or of what was measured alone."""
+        return self.readings.get(name) or self.alone.get(name)
+
     def value(self, name: str) -> float | None:
-        """Of an objective; where it is none, of the last look at the trial."""
-        if name in self.readings:
-            return self.readings[name].measured.value
+        """Of these; where it is neither, of the last look at the trial."""
+        reading = self.reading(name)
+        if reading is not None:
+            return reading.measured.value
         return known(self.curve[-1].get(name)) if self.curve else None
 
     def told_values(self) -> str:
@@ -182,6 +193,13 @@ class SweepRecord:
         """Objectives that no trial with the whole budget has a value of."""
         whole = [trial for trial in self.trials if trial.whole]
         return [one for one in self.objectives if all(trial.value(one.name) is None for trial in whole)]
+
+    @property
+    def beside(self) -> str:
+        """How trials were measured in the sweep, in words."""
+        if known(self.told.get("concurrent")) == 1:
+            return f"{IN_SWEEP}, one trial at a time, with its first seconds"
+        return f"{IN_SWEEP}, beside other trials"
 
     @property
     def notes(self) -> list[str]:
@@ -263,6 +281,7 @@ def _trial(told: Mapping[str, Any], pareto: set[Any], best: Any) -> Trial:
         step=None if step is None else int(step),
         cost=known(told.get("cost")),
         readings={str(name): _reading(one, repeats) for name, one in _object(told.get("objectives")).items()},
+        alone={str(name): _reading(one, repeats) for name, one in _object(told.get("figures")).items()},
         verdict=str(told.get("verdict") or ""),
         bound=str(told.get("bound") or ""),
         data_wait=known(told.get("data_wait_fraction")),
@@ -279,9 +298,10 @@ def _trial(told: Mapping[str, Any], pareto: set[Any], best: Any) -> Trial:
 
 def _reading(told: Any, repeats: float | None) -> Reading:
     alone = isinstance(told, Mapping) and told.get("measured") == ALONE
-    beside = known(told.get("in_the_sweep")) if isinstance(told, Mapping) else None
+    warm, plain = (known(_object(told).get(name)) for name in ("in_the_sweep_warm", "in_the_sweep"))
     trainings = int(repeats) if alone and repeats is not None else None
-    return Reading(measured=Measured.of(told), alone=alone, beside=beside, trainings=trainings)
+    beside, as_warm = (plain, False) if warm is None else (warm, True)
+    return Reading(measured=Measured.of(told), alone=alone, beside=beside, as_warm=as_warm, trainings=trainings)
 
 
 def _object(told: Any) -> Mapping[str, Any]:

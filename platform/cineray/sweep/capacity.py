@@ -19,8 +19,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cineray.errors import UsageError
+from cineray.feed.ahead_bytes import least_bytes
 from cineray.sweep.config import SweepJob
 from cineray.sweep.machines import Machine, Room, room_for
+from cineray.sweep.objectives import check_gpus
 from cineray.train.accelerators import gpus_of_worker
 from cineray.train.config import TrainJob
 
@@ -77,6 +79,10 @@ class Needs:
     train_gpus: float
     decode_cpus: float
     """0: nothing is said, so it follows from what is there."""
+    task_cpus: float = 0.0
+    """What one decode process reserves: a share holds one at the least."""
+    ahead_bytes: int = 0
+    """What a trial's ranks hold in their hands of the object stores, at the least (`feed.prefetch_steps`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +101,17 @@ class Capacity:
 def most_needed(trials: Iterable[TrainJob], cluster: Mapping[str, float], machines: Sequence[Machine] = ()) -> Needs:
     """What the hungriest of some trials take."""
     labels = [one.labels or {} for one in machines]
-    cpus, gpus, decode = 0.0, 0.0, 0.0
+    cpus, gpus, decode, task, ahead = 0.0, 0.0, 0.0, 0.0, 0
     for trial in trials:
         workers = trial.parallel.most_workers
         cpus = max(cpus, workers * trial.parallel.cpus_per_worker)
         each = gpus_of_worker(trial.parallel, gpus=cluster.get("GPU", 0.0), labels=labels)
         gpus = max(gpus, float(workers * each))
         decode = max(decode, trial.feed.workers * trial.feed.cpus_per_task)
-    return Needs(cpus, gpus, decode)
+        task = max(task, trial.feed.cpus_per_task)
+        least = least_bytes(trial.recipe, world=workers, prefetch_steps=trial.feed.prefetch_steps)
+        ahead = max(ahead, least)
+    return Needs(cpus, gpus, decode, task, ahead)
 
 
 def capacity_of(
@@ -115,22 +124,26 @@ def capacity_of(
 ) -> Capacity:
     """`cluster`: Ray's resources in all (`CPU`, `GPU`, `object_store_memory`). `one_machine`: an embedded Ray, which
     trainers compute beside. `machines`: those that it is made of; empty: not known."""
+    check_gpus(job, needs.train_gpus)
     left = _room(job, needs, cluster, machines, one_machine=one_machine)
     wanted = decode_wanted(job, needs)
     fits = _fits(job, needs, wanted, left, one_machine=one_machine)
+    store = cluster.get("object_store_memory", 0)
+    if store and job.share.object_store_bytes is None:
+        fits["object store"] = _times(STORE_SHARE * store, needs.ahead_bytes)
     limit = min(fits, key=lambda name: fits[name])
     if fits[limit] < 1:
-        raise _no_room(needs, wanted, left)
+        raise _no_room(needs, wanted, left) if limit != "object store" else _no_store(needs, cluster)
     concurrent = int(fits[limit])
     apart, together = left.decode_cpus / concurrent, left.cpus / concurrent - needs.train_cpus
-    decode = job.share.decode_cpus or needs.decode_cpus or _even(min(apart, together))
+    decode = wanted if job.share.decode_cpus or needs.decode_cpus else _even(min(apart, together))
     return Capacity(concurrent, Share(decode, _store(job, cluster, concurrent)), limit)
 
 
 def decode_wanted(job: SweepJob, needs: Needs) -> float:
     """Cores that decode for a trial, at the least."""
     # A core per core that trains is a modest feed; where GPUs are fewer, each trial gets more than that.
-    return job.share.decode_cpus or needs.decode_cpus or max(1.0, needs.train_cpus)
+    return job.share.decode_cpus or max(needs.decode_cpus or max(1.0, needs.train_cpus), needs.task_cpus)
 
 
 def capacity_by(
@@ -234,4 +247,13 @@ def _no_room(needs: Needs, decode: float, left: Room) -> NoRoom:
     return NoRoom(
         f"a trial takes {needs.train_cpus:g} CPUs and {needs.train_gpus:g} GPUs to train, and {decode:g} CPUs to "
         f"decode; beside evaluations the cluster has {_told(left)}. {way}"
+    )
+
+
+def _no_store(needs: Needs, cluster: Mapping[str, float]) -> UsageError:
+    there = STORE_SHARE * cluster.get("object_store_memory", 0)
+    return UsageError(
+        f"a trial's ranks hold {needs.ahead_bytes:,} bytes of decoded batches in their hands, and trials may have "
+        f"{there:,.0f} of the object store in all. Lower feed.prefetch_steps or the recipe's batch_size (base, or what "
+        "space sets of them), or give Ray a larger object store"
     )

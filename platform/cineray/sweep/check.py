@@ -9,6 +9,7 @@ from cineray.sweep.config import Fifo, Pbt, SweepJob, overlaps
 from cineray.sweep.costs import rate_per_hour
 from cineray.sweep.objectives import compared_while_training, objectives_of
 from cineray.sweep.parameters import fields_of
+from cineray.sweep.search import trials_of
 from cineray.sweep.space import Values, apart, apply, check_space, grid_size, probes
 from cineray.sweep.trial_job import trial_job
 
@@ -18,8 +19,10 @@ def check_sweep(job: SweepJob) -> None:
     for objective in objectives_of(job):
         if objective.needs_gpu and job.base.parallel.gpus_per_worker == 0:
             raise UsageError(f"the objective {objective.name} needs GPUs, and base.parallel.gpus_per_worker is 0")
-        if objective.name == "skill" and job.base.validation.baseline_clips == 0:
-            raise UsageError("the objective skill needs base.validation.baseline_clips, which is 0; give it some")
+        if objective.key.startswith("validation/skill_") and job.base.validation.baseline_clips == 0:
+            raise UsageError(
+                f"the objective {objective.name} needs base.validation.baseline_clips, which is 0; give it some"
+            )
     _check_same_units(job)
     check_space(job, lambda values: trial_job(job, values))
     _check_differ(job)
@@ -86,10 +89,10 @@ def _check_scheduler(job: SweepJob) -> None:
         )
     if isinstance(scheduler, Pbt):
         _check_same_clips(job, scheduler)
-    if isinstance(scheduler, Pbt) and job.search.kind == "grid" and job.trials > grid_size(job.space):
+    if isinstance(scheduler, Pbt) and job.search.kind == "grid" and trials_of(job) > grid_size(job.space):
         raise UsageError(
-            f"trials is {job.trials} and the grid has {grid_size(job.space)} combinations; a population needs all of "
-            "its members: search.kind=random has as many as wanted"
+            f"trials is {trials_of(job)} and the grid has {grid_size(job.space)} combinations; a population needs all "
+            "of its members: search.kind=random has as many as wanted"
         )
 
 

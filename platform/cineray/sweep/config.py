@@ -232,14 +232,15 @@ class FinalistsConfig(Config):
     """The best trials are measured again, each alone on the cluster: beside others throughput is not what it is."""
 
     most: int = Field(default=3, ge=0)
-    """How many, of the Pareto set; 0: none."""
+    """How many: of the Pareto set first, then those that come next; 0: none."""
     seconds: float = Field(default=30.0, gt=0)
     """How long each training is measured."""
     warmup_seconds: float = Field(default=15.0, ge=0)
     """How long it trains before that: while it compiles, and while its decoding processes start and fill the queues, it
     is slower than it will be. With few cores that takes longer."""
     repeats: int = Field(default=3, ge=1)
-    """Trainings that each is measured in; of fewer than three nobody can say how much they differ."""
+    """Trainings that each is measured in. By how much they differ the intervals are made: two leave them wide, and of
+    one nobody can say it."""
 
 
 class SweepJob(Config):
@@ -248,15 +249,17 @@ class SweepJob(Config):
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Names the sweep and its folder."""
     base: TrainJob
-    """What all trials share. Its `steps` do not count: the budget says how long a trial is."""
+    """What all trials share. The budget says how long a trial is, and not its `steps`; so many have their latents made
+    before, where trials end by the clock."""
     space: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")], Parameter] = Field(min_length=1)
     """Name of the parameter -> what it may be."""
     objectives: tuple[ObjectiveSpec, ...] = Field(min_length=1)
     """What trials are chosen by, the most important first."""
     budget: TrialBudget
     """What each trial may spend."""
-    trials: int = Field(default=16, ge=1)
-    """So many; a grid may have fewer."""
+    trials: int | None = Field(default=None, ge=1)
+    """So many; there may be fewer combinations. None: of a grid all, else 16; which that is the sweep's record says. A
+    grid that has more than it is given here is tried in part, which the result's notes say."""
     total_seconds: float | None = Field(default=None, gt=0)
     """No trial begins later than this after the sweep did; None: no limit. One that has begun gets its whole budget,
     and after the last one the finalists are measured."""

@@ -14,12 +14,13 @@ from cineray.errors import UsageError
 from cineray.feed import FeedSpec, resolve
 from cineray.plan import Recipe
 from cineray.sweep.config import JudgeConfig, SweepJob
+from cineray.sweep.search import trials_of
 from cineray.train.resolve import group_of_videos, resolved
 
 
 def definite(job: SweepJob) -> SweepJob:
-    """The job that means the same tomorrow: pinned versions, the labels that there are, and what trials are judged on.
-    One that is definite comes out as it is."""
+    """The job that means the same tomorrow: pinned versions, the labels that there are, how many trials it is, and what
+    they are judged on. One that is definite comes out as it is."""
     own = job.base.validation
     given = job.judge.recipe or own.recipe
     told = {
@@ -37,7 +38,7 @@ def definite(job: SweepJob) -> SweepJob:
         _check_has_clips(asked)
     base = base.model_copy(update={"validation": base.validation.model_copy(update={"recipe": asked})})
     judge = job.judge.model_copy(update={"recipe": asked, "clips": told["clips"]})
-    return job.model_copy(update={"base": base, "judge": judge})
+    return job.model_copy(update={"base": base, "judge": judge, "trials": trials_of(job)})
 
 
 def _check_apart(training: Recipe, judging: Recipe) -> None:

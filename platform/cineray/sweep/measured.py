@@ -1,9 +1,10 @@
 """What a training does per second when the cluster is all its own: ledgers go in, figures with intervals come out.
 
-Steps one after the other are alike (one window of the plan, one visit, one garbage collection), so they are not drawn
-one by one: the bootstrap draws stretches of them, as long as the root of their number, from trainings that are drawn
-first. Without the second, trainings of which one met a slow minute would look as sure as a thousand steps do. Of one
-training there is nothing to draw from: its interval is that within it, and whoever shows it says so.
+of several trainings    how much they differ says how sure their mean is: Student's t over one figure of each. Rates
+                        are compared by their ratios, so it is over their logarithms; shares over themselves
+of one                  nothing says how much trainings differ: its interval is that within it, and whoever shows it
+                        says so. Steps one after the other are alike (one window of the plan, one garbage
+                        collection), so the bootstrap draws stretches of them, as long as the root of their number
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cineray.evaluate.intervals import Integers, Reals, draws, middle
+from cineray.evaluate.intervals import SURE, Integers, Reals, draws, middle
 from cineray.sweep.costs import SECONDS_PER_HOUR
 from cineray.train.goodput import waited
 
@@ -41,6 +42,9 @@ _PARTS: dict[str, tuple[Callable[[Row], float], Callable[[Row], float]]] = {
 }
 """Objective -> what is summed above and below the line."""
 
+_RATES = frozenset({"clips_per_s", "frames_per_s", "cost_per_million_clips"})
+"""Above zero, and twice as much is as far as half as much; all others are shares of something."""
+
 
 def after_warmup(rows: Sequence[Row], seconds: float) -> list[Row]:
     """Without the steps that began in the first seconds, which wait for the first batch, compile and fill queues."""
@@ -58,15 +62,14 @@ def figures(
     if not kept:
         return {}
     whole_P2 = np.concatenate(kept).sum(axis=0)
-    drawn_RP2 = _resampled(kept, seed)
     found = {}
     for at, name in enumerate(_PARTS):
         scale = _scale(name, rate_per_hour)
-        value = _ratio(whole_P2[at : at + 1])[0]
+        value = float(_ratio(whole_P2[at : at + 1])[0])
         if math.isfinite(value) and math.isfinite(scale):
-            low, high = middle(_ratio(drawn_RP2[:, at]))
-            told = {"value": value, "low": low, "high": high}
-            found[name] = {part: scale * float(one) for part, one in told.items()} | {"n": sum(map(len, kept))}
+            low, high = _interval([rows_N2[:, at] for rows_N2 in kept], is_rate=name in _RATES, seed=seed)
+            told = {"value": value, "low": min(low, value), "high": max(high, value)}
+            found[name] = {part: scale * one for part, one in told.items()} | {"n": sum(map(len, kept))}
     return found
 
 
@@ -80,25 +83,32 @@ def _scale(name: str, rate_per_hour: float | None) -> float:
     return math.nan if rate_per_hour is None else rate_per_hour / SECONDS_PER_HOUR * 1e6
 
 
-def _resampled(trainings: list[Reals], seed: int) -> Reals:
-    """The sums of each resample: as many trainings as there are, each of stretches of its rows."""
-    sums_RP2 = np.zeros((RESAMPLES, len(_PARTS), 2))
-    which_RT = draws(len(trainings), RESAMPLES, seed=seed)
-    for place in range(len(trainings)):
-        for number, rows in enumerate(trainings):
-            drawn = np.flatnonzero(which_RT[:, place] == number)
-            stretches = _stretches(len(rows), seed=seed, stream=1 + place * len(trainings) + number)[drawn]
-            # How often each row was drawn, so that no resample's rows are ever copied out.
-            counts = np.zeros((len(drawn), len(rows)))
-            np.add.at(counts, (np.arange(len(drawn))[:, None], stretches), 1)
-            sums_RP2[drawn] += np.einsum("rn,npk->rpk", counts, rows)
-    return sums_RP2
+def _interval(trainings: Sequence[Reals], *, is_rate: bool, seed: int) -> tuple[float, float]:
+    """Of one figure; each training's rows are what stands above and below the line at each step."""
+    if len(trainings) == 1:
+        (rows_N2,) = trainings
+        return middle(_ratio(rows_N2[_stretches(len(rows_N2), seed=seed)].sum(axis=1)))
+    each_T = _ratio(np.stack([rows_N2.sum(axis=0) for rows_N2 in trainings]))
+    if is_rate and (each_T > 0).all():
+        low, high = student(np.log(each_T))
+        return math.exp(low), math.exp(high)
+    low, high = student(each_T)
+    return max(low, 0.0), min(high, 1.0)
 
 
-def _stretches(n: int, *, seed: int, stream: int) -> Integers:
+def student(values: Reals, *, sure: float = SURE) -> tuple[float, float]:
+    """Where the mean lies that values are drawn around, by how much these few differ."""
+    from scipy.special import stdtrit
+
+    count, mean = len(values), float(values.mean())
+    aside = float(stdtrit(count - 1, 1 - (1 - sure) / 2)) * float(values.std(ddof=1)) / math.sqrt(count)
+    return mean - aside, mean + aside
+
+
+def _stretches(n: int, *, seed: int) -> Integers:
     """Rows of each resample, (times, about n): stretches that begin anywhere, the end followed by the beginning."""
     long = math.isqrt(n - 1) + 1
-    starts_RS = draws(n, RESAMPLES, seed=seed, stream=stream)[:, : -(-n // long)]
+    starts_RS = draws(n, RESAMPLES, seed=seed)[:, : -(-n // long)]
     return ((starts_RS[:, :, None] + np.arange(long)) % n).reshape(RESAMPLES, -1)[:, :n]
 
 

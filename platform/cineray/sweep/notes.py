@@ -9,7 +9,10 @@ from typing import Any
 
 from cineray.sweep.config import SweepJob
 from cineray.sweep.lineage import lineage_text
+from cineray.sweep.made_before import encoded_before
 from cineray.sweep.objectives import Objective
+from cineray.sweep.search import trials_of
+from cineray.sweep.space import grid_size
 from cineray.sweep.trial_facts import ALONE, IN_SWEEP
 
 UNEVEN = 0.1
@@ -25,18 +28,32 @@ def notes_of(
     *,
     best_job: str,
     not_alone: Mapping[int, str] | None = None,
+    concurrent: int | None = None,
 ) -> list[str]:
     """All of them. `best_job`: the file that has the best trial's job. `not_alone`: trial -> why it could not be
-    measured alone."""
+    measured alone. `concurrent`: how many trials there were side by side, where that is known."""
     return [
+        *partial_grid(job),
         *unknown(trials, objectives),
         *uneven(trials),
         *unlike_machines(trials),
-        *unlike_figures(trials, objectives),
+        *unlike_figures(trials, objectives, concurrent),
+        *never_alone(objectives, concurrent),
         *unmeasured(trials, not_alone or {}),
         *lost(trials),
+        *encoded_before(job, trials),
         *nothing_chosen(job, trials),
         *many_runs(trials, best_job),
+    ]
+
+
+def partial_grid(job: SweepJob) -> list[str]:
+    """Are there combinations of a grid that nobody tries?"""
+    if job.search.kind != "grid" or (told := trials_of(job)) >= (size := grid_size(job.space)):
+        return []
+    return [
+        f"the grid has {size} combinations, and trials is {told}: so many were drawn by lot, and nothing is known of "
+        f"the other {size - told}. A sweep with trials={size} tries all"
     ]
 
 
@@ -82,7 +99,7 @@ def unlike_machines(trials: Trials) -> list[str]:
     ]
 
 
-def unlike_figures(trials: Trials, objectives: Sequence[Objective]) -> list[str]:
+def unlike_figures(trials: Trials, objectives: Sequence[Objective], concurrent: int | None) -> list[str]:
     """Are figures of an objective shown that were measured in different ways?"""
     told = []
     for objective in (one for one in objectives if one.is_disturbed):
@@ -95,10 +112,30 @@ def unlike_figures(trials: Trials, objectives: Sequence[Objective]) -> list[str]
         if ways[ALONE] and ways[IN_SWEEP]:
             told.append(
                 f"{objective.label} of {_numbered(ways[ALONE])} was measured alone, of {_numbered(ways[IN_SWEEP])} in "
-                "the sweep, beside others: two trials are compared alone where both were measured so, else by what "
-                "they were in the sweep. finalists.most says how many are measured alone"
+                f"the sweep, {beside(concurrent)}: two trials are compared alone where both were measured so, else by "
+                "what they were in the sweep. finalists.most says how many are measured alone"
             )
     return told
+
+
+def beside(concurrent: int | None) -> str:
+    """How figures in the sweep differ from those alone."""
+    return "one trial at a time, with their first seconds" if concurrent == 1 else "beside others"
+
+
+def never_alone(objectives: Sequence[Objective], concurrent: int | None) -> list[str]:
+    """A sentence for each objective by the clock that is not measured again, and cannot be."""
+    counted = {
+        "goodput": "what it took to start, to be restored and to wait",
+        "wall_seconds": "starts, judgements, checkpoints and what waited",
+    }
+    others = "" if concurrent == 1 else ", beside other trials"
+    return [
+        f"{one.label} is as it was in the sweep{others}, and is not measured alone: it counts {counted[one.name]}. To "
+        "choose by the pace of training, take clips_per_s"
+        for one in objectives
+        if one.name in counted
+    ]
 
 
 def unmeasured(trials: Trials, not_alone: Mapping[int, str]) -> list[str]:
@@ -119,7 +156,7 @@ def nothing_chosen(job: SweepJob, trials: Trials) -> list[str]:
     """All trials are over and none was chosen: what becomes of their weights?"""
     if job.keep == "all" or not trials or any(one["best"] or one["state"] == "running" for one in trials):
         return []
-    return [f"no trial was chosen, so all keep their checkpoints, though keep is {job.keep}"]
+    return [f"no trial was chosen, so all that are done keep their checkpoints, though keep is {job.keep}"]
 
 
 def many_runs(trials: Trials, best_job: str) -> list[str]:

@@ -11,6 +11,7 @@ are marked: finalists are measured again for them, alone.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +43,8 @@ class Objective:
     is_disturbed: bool = False
     """By other trials on the same cluster: alone it may be another."""
     needs_gpu: bool = False
+    adds_up: bool = False
+    """The longer a training, the more of it there is: of one that ended early it says little."""
     of: Callable[[Report], float] | None = None
     """How it follows from a report, where it is no key of it."""
     tolerance: float = 0.0
@@ -61,10 +64,6 @@ class Objective:
         if math.isnan(one):
             return False
         return math.isnan(other) or (one > other if self.goal == "max" else one < other)
-
-    def worst(self) -> float:
-        """What a search is told of a trial that could not be trained."""
-        return -math.inf if self.goal == "max" else math.inf
 
 
 def number(value: Any) -> float:
@@ -93,10 +92,10 @@ _ALL = (
     _of("gpu_stall", "GPU stall", "share", "min", "gpu_stall_fraction", is_disturbed=True, needs_gpu=True),
     _of("mfu", "MFU", "share", "max", is_disturbed=True, needs_gpu=True),
     _of("goodput", "goodput", "share", "max"),
-    _of("cost", "cost to train", "money", "min"),
+    _of("cost", "cost to train", "money", "min", adds_up=True),
     _of("cost_per_million_clips", "cost of a million clips", "money", "min", is_disturbed=True, of=per_million_clips),
-    _of("seconds", "training seconds", "s", "min"),
-    _of("wall_seconds", "seconds from begin to end", "s", "min"),
+    _of("seconds", "training seconds", "s", "min", adds_up=True),
+    _of("wall_seconds", "seconds from begin to end", "s", "min", adds_up=True),
 )
 
 OBJECTIVES: dict[str, Objective] = {objective.name: objective for objective in _ALL}
@@ -113,20 +112,38 @@ def objectives_of(job: SweepJob) -> tuple[Objective, ...]:
 
 def objective_of(spec: ObjectiveSpec, job: SweepJob) -> Objective:
     """What a job's objective means."""
-    found = OBJECTIVES.get(spec.name) or _of_validation(spec) or _of_evaluation(spec, job)
+    found = OBJECTIVES.get(spec.name) or _of_validation(spec, job) or _of_evaluation(spec, job)
     if found is None:
         raise UsageError(
             f"there is no objective {spec.name!r}; there are {', '.join(OBJECTIVES)}, validation/<figure> and "
             "evaluate/<metric>"
         )
     unit = job.prices.currency if found.unit == "money" and job.prices is not None else found.unit
-    return replace(found, goal=spec.goal or found.goal, unit=unit, tolerance=spec.tolerance)
+    told = {"goal": spec.goal or found.goal, "unit": unit, "tolerance": spec.tolerance}
+    by_pace = found.name in ("seconds", "cost") and job.budget.unit in ("steps", "clips")
+    return replace(found, is_disturbed=found.is_disturbed or by_pace, **told)  # type: ignore[arg-type]
 
 
-def _of_validation(spec: ObjectiveSpec) -> Objective | None:
+def figures_of_validation(bins: int) -> tuple[str, ...]:
+    """What a validation by so many noise levels says, each as `validation/<figure>`."""
+    by_level = [f"{name}{level}" for name in ("bin", "skill_linear") for level in range(bins)]
+    return ("headline", "loss", "wrong_over_right", "skill_mean", "skill_linear", *by_level)
+
+
+def _of_validation(spec: ObjectiveSpec, job: SweepJob) -> Objective | None:
     group, _, figure = spec.name.partition("/")
     if group != "validation" or not figure:
         return None
+    bins = job.base.validation.bins
+    known = figures_of_validation(bins)
+    if figure not in known:
+        meant = difflib.get_close_matches(figure, known, 1)
+        raise UsageError(
+            f"objective {spec.name}: the validation has no figure {figure}"
+            + (f"; did you mean validation/{meant[0]}?" if meant else ";")
+            + " There are headline, loss, wrong_over_right, skill_mean, skill_linear, and by noise level "
+            f"(base.validation.bins={bins}) bin0 to bin{bins - 1} and skill_linear0 to skill_linear{bins - 1}"
+        )
     goal: Goal = "max" if figure.startswith(_MORE_IS_BETTER) else "min"
     return Objective(name=spec.name, label=figure.replace("_", " "), unit="", goal=goal, key=spec.name)
 
@@ -150,6 +167,16 @@ def _of_evaluation(spec: ObjectiveSpec, job: SweepJob) -> Objective | None:
     goal: Goal = "max" if metric.better == "higher" else "min"
     label = name.replace("_", " ")
     return Objective(name=spec.name, label=label, unit=metric.unit, goal=goal, key=spec.name, is_known="at the end")
+
+
+def check_gpus(job: SweepJob, train_gpus: float) -> None:
+    """Refuse what is only known of GPUs where trials train without any; `train_gpus`: those of a trial."""
+    wanted = [one.name for one in objectives_of(job) if one.needs_gpu]
+    if wanted and not train_gpus:
+        raise UsageError(
+            f"objectives has {', '.join(wanted)}, which only trainings on GPUs say, and here trials train without any, "
+            "so no trial could be chosen; leave it out, or sweep on machines with GPUs (--address)"
+        )
 
 
 def compared_while_training(job: SweepJob) -> Objective:

@@ -4,6 +4,23 @@
     "lr":      FloatRange(field="optimiser.lr", low=1e-4, high=1e-2, log=True, also={"optimiser.muon_lr": 2.0})
     "size":    Variants(variants={"small": {"model.width": 96, "model.depth": 4}, "large": {...}})
 
+What only goes together is set together, as variants: a field that one way of sampling uses is refused beside another.
+Of a base job that samples by a stride:
+
+    "time":    Variants(variants={
+                   "every frame":  {"recipe.sampling.stride": 1},
+                   "every fourth": {"recipe.sampling.stride": 4},
+                   "8 a second":   {"recipe.sampling.mode": "fps", "recipe.sampling.stride": None,
+                                    "recipe.sampling.fps": "8"},
+                   "anywhere":     {"recipe.sampling.mode": "random", "recipe.sampling.stride": None},
+               })
+
+None takes a field of the base job back. So it is with shapes (`recipe.buckets` beside `recipe.batch_size`,
+`recipe.sampling.frames`, `recipe.frame.height` and `recipe.frame.width`) and with autoencoders. Where latents come from
+may be a plain choice, of a base job that names a store: each setting has its own part of it.
+
+    "latents": Choice(field="latents.mode", values=("online", "precomputed"))
+
 Plain values only; that they make a valid job is checked before anything starts (`space.py`).
 """
 

@@ -1,8 +1,10 @@
 """Who won: trials' objectives go in; the Pareto set, an order and the best one come out. Pure arithmetic.
 
 A trial is in the Pareto set when no other is at least as good in every objective and better in one. What was measured
-again, under better conditions, counts between two that both were: like is compared with like. Of the set the best is
-found objective by objective, the most important first: who is within its tolerance of the best value stays.
+again, under better conditions, counts between two that both were: like is compared with like. One that was not beats
+one that was only if nothing beats it by the first figures: else three could beat each other in a ring, and nobody would
+be left. Of the set the best is found objective by objective, the most important first: who is within its tolerance of
+the best value stays.
 
     skill 0.70  clips/s 10        skill, tolerance 0.05: 0.70 and 0.68 stay
     skill 0.68  clips/s 25   <-   clips/s decides between them
@@ -12,7 +14,7 @@ found objective by objective, the most important first: who is within its tolera
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cineray.sweep.objectives import Objective
 
@@ -28,12 +30,19 @@ def pareto_set(
     again = again or {}
     known = {number: values for number, values in trials.items() if is_known(values, objectives)}
 
+    def unbeaten(beats: Callable[[int, int], bool]) -> list[int]:
+        return sorted(number for number in known if not any(beats(other, number) for other in known))
+
+    first = unbeaten(lambda one, other: dominates(known[one], known[other], objectives))
+
     def beats(one: int, other: int) -> bool:
         if one in again and other in again:
             return dominates({**known[one], **again[one]}, {**known[other], **again[other]}, objectives)
+        if other in again and one not in first:
+            return False
         return dominates(known[one], known[other], objectives)
 
-    return sorted(number for number in known if not any(beats(other, number) for other in known))
+    return unbeaten(beats) if again else first
 
 
 def dominates(one: Values, other: Values, objectives: Sequence[Objective]) -> bool:

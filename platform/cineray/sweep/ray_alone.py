@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cineray.errors import UsageError
-from cineray.storage import delete_object
+from cineray.storage import delete_object, join_uri
 from cineray.sweep.config import SweepJob
 from cineray.sweep.measured import after_warmup, figures
 from cineray.sweep.trial_folder import TrialFolder
@@ -19,7 +19,7 @@ from cineray.sweep.trial_job import UNBOUNDED_STEPS, best_job
 from cineray.train.config import BudgetConfig, TrainJob
 from cineray.train.ledger import last_of_each_step, read_all_rows
 from cineray.train.ray_train import run_on_ray
-from cineray.train.run_folder import RunFolder
+from cineray.train.run_folder import RunFolder, is_run
 from cineray.train.stop import StopRequest
 
 _NOT_KEPT = "checkpoints", "compile-cache", "ray"
@@ -37,6 +37,7 @@ def measure_alone(job: SweepJob, trial: TrialFolder, request: StopRequest) -> di
             f"{job.finalists.warmup_seconds:g} that are not counted; give it more of the first"
         )
     facts |= {"runs": places, "seconds": job.finalists.seconds, "warmup_seconds": job.finalists.warmup_seconds}
+    facts["in_the_sweep"] = in_the_sweep(job, trial)
     trial.keep("alone", facts)
     return facts
 
@@ -68,12 +69,25 @@ def facts_of(trainings: Sequence[Sequence[Mapping[str, Any]]], *, rate_per_hour:
     }
 
 
+def in_the_sweep(job: SweepJob, trial: TrialFolder) -> dict[str, float]:
+    """What it was there by the same arithmetic, and without as many seconds of warm-up; nothing where it did not train
+    for longer."""
+    if not is_run(trial.run_uri()):
+        return {}
+    rows = _rows(trial.run_uri(), job.finalists.warmup_seconds)
+    found = figures([rows], rate_per_hour=trial.facts.get("rate_per_hour"))
+    return {name: one["value"] for name, one in found.items()}
+
+
+def _rows(run_uri: str, warmup_seconds: float) -> list[Mapping[str, Any]]:
+    return after_warmup(last_of_each_step(read_all_rows(RunFolder.open(run_uri).folder("ledger"))), warmup_seconds)
+
+
 def _measured(job: TrainJob, place: str, request: StopRequest, warmup_seconds: float) -> list[Mapping[str, Any]]:
     """Rows of one training; one that was begun before and not finished is begun anew."""
     delete_object(place, recursive=True)
     run_on_ray(job, uri=place, stop=request)
-    run = RunFolder.open(place)
-    rows = after_warmup(last_of_each_step(read_all_rows(run.folder("ledger"))), warmup_seconds)
+    rows = _rows(place, warmup_seconds)
     for name in _NOT_KEPT:
-        delete_object(run.folder(name), recursive=True)
+        delete_object(join_uri(place, name), recursive=True)
     return rows

@@ -22,6 +22,7 @@ from ray.util.placement_group import PlacementGroup
 from cineray.feed.job import SAYS_DECODE, SUBCLUSTER
 from cineray.sweep.config import SweepJob
 from cineray.sweep.machines import Machine
+from cineray.sweep.search import trials_of
 from cineray.train.accelerators import SAYS as SAYS_TRAIN
 from cineray.train.accelerators import gpus_of_worker
 from cineray.train.config import TrainJob
@@ -41,7 +42,7 @@ class Bundle:
     """That the machine has."""
 
 
-Room = Sequence[Bundle]
+Bundles = Sequence[Bundle]
 
 
 def come_when_asked(machines: Iterable[Machine]) -> bool:
@@ -49,7 +50,9 @@ def come_when_asked(machines: Iterable[Machine]) -> bool:
     return any({SAYS_DECODE, SAYS_TRAIN} & (one.labels or {}).keys() for one in machines)
 
 
-def rooms_for(job: SweepJob, trials: Iterable[TrainJob], decode_cpus: float, machines: Sequence[Machine]) -> list[Room]:
+def rooms_for(
+    job: SweepJob, trials: Iterable[TrainJob], decode_cpus: float, machines: Sequence[Machine]
+) -> list[Bundles]:
     """A room per trial that may be at work at once, each for the hungriest one; evaluations go with the first."""
     labels, gpus = [one.labels or {} for one in machines], math.fsum(one.gpus for one in machines)
 
@@ -68,7 +71,7 @@ def rooms_for(job: SweepJob, trials: Iterable[TrainJob], decode_cpus: float, mac
     room += [decode] * math.floor(decode_cpus) + ([Bundle({"CPU": rest}, decode.labels)] if rest else [])
     beside = _some({"CPU": job.judge.evaluate_cpus, "GPU": job.judge.evaluate_gpus})
     evaluation = [Bundle(beside, {})] if job.judge.evaluate is not None else []
-    count = min(job.share.max_concurrent or 1, job.trials)
+    count = min(job.share.max_concurrent or 1, trials_of(job))
     return [room + evaluation, *[room] * (count - 1)]
 
 
@@ -78,7 +81,7 @@ def _some(resources: Mapping[str, float]) -> dict[str, float]:
 
 
 @contextmanager
-def held(rooms: Sequence[Room], *, stop: StopRequest, say: Callable[[str], None]) -> Iterator[None]:
+def held(rooms: Sequence[Bundles], *, stop: StopRequest, say: Callable[[str], None]) -> Iterator[None]:
     """Inside, there is room; less where the cluster gives no more, and none where it was told to stop. For ever, where
     nothing comes: `cineray doctor` says what waits."""
     groups = [
@@ -112,7 +115,7 @@ def _wait(groups: Sequence[PlacementGroup], stop: StopRequest) -> None:
         time.sleep(_LOOK_SECONDS)
 
 
-def _told(room: Room) -> str:
+def _told(room: Bundles) -> str:
     """`2 CPU and 1 GPU`."""
     names = sorted({name for one in room for name in one.resources})
     return " and ".join(f"{math.fsum(one.resources.get(name, 0.0) for one in room):g} {name}" for name in names)

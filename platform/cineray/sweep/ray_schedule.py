@@ -27,10 +27,12 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from cineray.sweep.config import Asha, Median, Pbt, SweepJob, report_key
+from cineray.sweep.clock import Clock
+from cineray.sweep.config import Asha, Median, Pbt, SweepJob
 from cineray.sweep.explore import moved
 from cineray.sweep.objectives import Objective, compared_while_training
 from cineray.sweep.ray_search import NotKept
+from cineray.sweep.search import trials_of
 from cineray.sweep.trial_folder import State
 
 SCORE = "score"
@@ -42,33 +44,6 @@ ValuesOf = Callable[[int], Mapping[str, Any]]
 """Trial -> the values that it has now."""
 IsClosing = Callable[[], bool]
 """Is the sweep told to stop?"""
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """What trials are compared at."""
-
-    key: str
-    """Of a report."""
-    longest: float
-    """What a whole trial reaches."""
-
-    @classmethod
-    def of(cls, job: SweepJob) -> Clock:
-        """As the scheduler's config says; by the budget where it says nothing."""
-        unit, longest = getattr(job.scheduler, "unit", "budget"), getattr(job.scheduler, "longest", None)
-        if unit == "budget" or longest is None:
-            return cls.of_budget(job)
-        return cls(report_key(unit), float(longest))
-
-    @classmethod
-    def of_budget(cls, job: SweepJob) -> Clock:
-        """What a whole trial may spend."""
-        return cls(job.budget.key, job.budget.amount)
-
-    def share(self, report: Mapping[str, Any]) -> float:
-        """How far a trial is, of 1."""
-        return float(report.get(self.key) or 0.0) / self.longest
 
 
 class _Members:
@@ -126,7 +101,7 @@ def bound_by_data(job: SweepJob, report: Mapping[str, Any]) -> str:
     return f"waited for data {waited:.0%} of its training, which is more than data_bound.share={limit:.0%}"
 
 
-class Fifo(_Reasons, FIFOScheduler):  # type: ignore[misc]
+class FifoByNumber(_Reasons, FIFOScheduler):  # type: ignore[misc]
     """Everybody to the end."""
 
     def __init__(self, job: SweepJob, stopped: Stopped) -> None:
@@ -213,17 +188,34 @@ class MedianByNumber(_Reasons, MedianStoppingRule):  # type: ignore[misc]
         """Reports of an earlier start; what was decided then is not decided again."""
         for report in reports:
             if self._is_comparable(report):
-                self._results[self._members.numbered(number)].append(report)
+                member = self._members.numbered(number)
+                told = self._on_time(member, report)
+                self._results[member].append(told)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Tune's question."""
         ask, member = super().on_trial_result, self._members.of(trial)
-        return self._decide(trial, result, lambda: str(ask(tune_controller, member, result)), self._why)
+        if not self._is_comparable(result):
+            return self._decide(trial, result, lambda: str(TrialScheduler.CONTINUE), self._why)
+        told = self._on_time(member, result)
+        return self._decide(trial, result, lambda: str(ask(tune_controller, member, told)), self._why)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """It ended; one that was never judged has nothing to compare with."""
         if self._is_comparable(result):
-            super().on_trial_complete(tune_controller, self._members.of(trial), result)
+            member = self._members.of(trial)
+            super().on_trial_complete(tune_controller, member, self._on_time(member, result))
+
+    def _on_time(self, member: _Member, report: Mapping[str, Any]) -> dict[str, Any]:
+        """Tune averages what others showed up to the asker's time: of those judged a moment after it, nothing."""
+        real = float(report[self._clock.key])
+        counted = self._clock.judged_at(self._job, report)
+        if real >= self._grace_period:
+            counted = max(counted, self._grace_period)
+        before = self._results.get(member)
+        if before and counted <= before[-1][self._clock.key]:
+            counted = real  # an end that came before its time: it is no second judgement at the one before
+        return {**report, self._clock.key: counted}
 
     def _is_comparable(self, report: Mapping[str, Any]) -> bool:
         return SCORE in report and self._clock.key in report
@@ -372,9 +364,9 @@ def scheduler_of(
     if isinstance(job.scheduler, Median):
         return MedianByNumber(*told, compared_while_training(job), Clock.of(job))
     if isinstance(job.scheduler, Pbt):
-        how: dict[str, Any] = {"values_of": values_of, "takes_turns": places < job.trials, "is_closing": is_closing}
+        how: dict[str, Any] = {"values_of": values_of, "takes_turns": places < trials_of(job), "is_closing": is_closing}
         return PbtByPointers(*told, compared_while_training(job), Clock.of(job), **how)
-    return Fifo(*told)
+    return FifoByNumber(*told)
 
 
 def with_score(job: SweepJob, report: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -39,10 +39,10 @@ from cineray.sweep.ray_janitor import Left, left_now, left_since, remove_orphans
 from cineray.sweep.ray_judge import evaluate_aside
 from cineray.sweep.ray_room import come_when_asked, held, rooms_for
 from cineray.sweep.ray_trial import is_own_fault
-from cineray.sweep.ray_tune import Listener, Tuning, first_line, remove_scratch
+from cineray.sweep.ray_tune import Listener, Tuning, first_line, remove_scratch, scratch_of
 from cineray.sweep.results import finalists, write_results
 from cineray.sweep.space import apart, apply
-from cineray.sweep.tidy import tidy
+from cineray.sweep.tidy import bytes_in, bytes_left, tidy, tidy_ended
 from cineray.sweep.trial_folder import TrialFolder
 from cineray.sweep.trial_record import TrialRecords
 from cineray.sweep.watcher import Watcher
@@ -127,17 +127,28 @@ class _Sweeping:
                 write_results(self._sweep)
             self._show()
             raise
-        self._count_what_is_left(before)
+        best = write_results(self._sweep)["best"]
+        with _only_told("not all that is not kept could be removed"):
+            self._tidy(best)
+        self._count_what_is_left(before, disk=lambda: self._disk_left(best))
         told = write_results(self._sweep)
         self._show()
         self._raise_if_all_failed(told)
-        remove_scratch(self._sweep)
-        tidy(self._sweep, self._job, best=told["best"], finalists=self._chosen())
         return told
 
-    def _count_what_is_left(self, before: Left) -> None:
-        with _only_told("what is left in Ray could not be counted"):
-            self._driver.note("leaks", **asdict(left_since(before)))
+    def _tidy(self, best: int | None) -> None:
+        remove_scratch(self._sweep)
+        tidy(self._sweep, self._job, best=best, finalists=self._chosen())
+
+    def _disk_left(self, best: int | None) -> int:
+        folders = scratch_of(self._sweep)
+        return bytes_left(self._sweep, self._job, best=best, finalists=self._chosen()) + sum(map(bytes_in, folders))
+
+    def _count_what_is_left(self, before: Left, *, disk: Callable[[], int] | None = None) -> None:
+        """`disk`: of a sweep that is done; one that is not will go on with what lies there."""
+        with _only_told("what is left could not be counted"):
+            left = asdict(left_since(before))
+            self._driver.note("leaks", **left, **({} if disk is None else {"disk_bytes": disk()}))
 
     def _evaluate_again(self) -> None:
         """Trials of an earlier start that are trained, and could not be evaluated then."""
@@ -207,10 +218,12 @@ class _Sweeping:
             desk.wish(proposals.closed)
         self._board.progress(desk.told())
         self._show()
-        if listener.has_ended.is_set():
-            listener.has_ended.clear()
+        if ended := listener.newly_ended():
             with _only_told("the results could not be written; they will be at the next end of a trial"):
                 write_results(self._sweep)
+            for number in ended:
+                with _only_told(f"the weights of trial {number} could not be removed; they will be at the sweep's end"):
+                    tidy_ended(self._sweep.trial(number), self._job)
         if time.monotonic() - self._cleaned > _CLEAN_SECONDS:
             remove_orphans()
             self._cleaned = time.monotonic()
@@ -274,6 +287,8 @@ class _Sweeping:
         """Empty, or why it could not be: all trials are done by then, and figures in the sweep are figures, too."""
         why = ""
         for _ in range(1 + self._job.failures):
+            with _only_told("what the try before left in Ray could not be removed"):
+                remove_orphans()  # it holds cores that this one waits for
             try:
                 measure_alone(self._job, trial, self._request)
             except Interrupted as error:
@@ -338,4 +353,4 @@ def _machines() -> list[Machine]:
 
 def _hungry(job: SweepJob) -> list[TrainJob]:
     """Trials that differ in what they take of a cluster."""
-    return [apply(job.base, job.space, values) for values in apart(job.space, ("parallel", "feed"))]
+    return [apply(job.base, job.space, values) for values in apart(job.space, ("parallel", "feed", "recipe"))]

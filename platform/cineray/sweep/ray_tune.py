@@ -8,6 +8,8 @@ Trials of a search begin when there is a place; a population is there from the s
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import logging
 import math
 import os
@@ -19,6 +21,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import ray
@@ -133,16 +136,27 @@ class Tuning:
     def _scratch(self) -> str:
         """Trials' places are on this machine, so it may lie on its disk; in the sweep's folder nothing is forgotten."""
         if is_remote(self._sweep.uri):
-            return tempfile.mkdtemp(prefix="cineray-tune-")
+            return tempfile.mkdtemp(prefix=_scratch_prefix(self._sweep))
         folder = self._sweep.place(f"{_SCRATCH}/{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}")
         os.makedirs(folder, exist_ok=True)
         return folder
 
 
 def remove_scratch(sweep: SweepFolder) -> None:
-    """Of drivers that were killed."""
-    if not is_remote(sweep.uri):
-        shutil.rmtree(sweep.place(_SCRATCH), ignore_errors=True)
+    """Of drivers that were killed; of a sweep in an object store, those of this machine."""
+    for folder in scratch_of(sweep):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def scratch_of(sweep: SweepFolder) -> list[str]:
+    """What drivers left there."""
+    if is_remote(sweep.uri):
+        return glob.glob(f"{glob.escape(os.path.join(tempfile.gettempdir(), _scratch_prefix(sweep)))}*")
+    return [folder] if os.path.isdir(folder := sweep.place(_SCRATCH)) else []
+
+
+def _scratch_prefix(sweep: SweepFolder) -> str:
+    return f"cineray-tune-{hashlib.sha256(sweep.uri.encode()).hexdigest()[:12]}-"
 
 
 def place_of(places: int) -> tune.PlacementGroupFactory:
@@ -165,8 +179,7 @@ class Listener:
         self._sweep, self._driver, self._board, self._desk = sweep, driver, board, desk
         self._ended: set[int] = set()
         self._stopping: dict[int, tuple[State, str]] = {}
-        self.has_ended = threading.Event()
-        """A trial has ended since somebody looked."""
+        self._newly_ended: SimpleQueue[int] = SimpleQueue()
 
     def asked(self, trial: TrialFolder) -> None:
         """It is handed out."""
@@ -230,7 +243,15 @@ class Listener:
         if number not in self._ended:
             self._ended.add(number)
             self._board.say(f"trial {number}: {end['state']}" + (f": {end['why']}" if end["why"] else ""))
-        self.has_ended.set()
+        self._newly_ended.put(number)
+
+    def newly_ended(self) -> set[int]:
+        """Trials that have ended since somebody looked."""
+        found = set()
+        with suppress(Empty):
+            while True:
+                found.add(self._newly_ended.get_nowait())
+        return found
 
 
 class _Callback(NotKept, tune.Callback):  # type: ignore[misc]

@@ -27,7 +27,7 @@ _COUNTED = ("clips", "frames")
 def report_of(trial: TrialFolder, *, step: int, metrics: Mapping[str, float], wall_seconds: float) -> dict[str, Any]:
     """Of the trial's newest run, which was just judged after `step` steps and may have gone on since."""
     newest = trial.generations()[-1]
-    summary = summary_of(RunFolder.open(trial.run_uri()), steps=step)
+    summary = summary_of(RunFolder.open(trial.run_uri()), steps=step, aside=_of_the_sweep(trial))
     before = newest["begins_from"] or {}
     seconds = float(metrics.get("training_seconds") or summary["training_seconds"] or 0.0)
     rate = trial.facts.get("rate_per_hour")
@@ -43,6 +43,13 @@ def report_of(trial: TrialFolder, *, step: int, metrics: Mapping[str, float], wa
         **{name: float(value) for name, value in metrics.items() if name.startswith("validation/")},
         "at": time.time(),
     }
+
+
+def _of_the_sweep(trial: TrialFolder) -> list[str]:
+    """Causes of seconds that the sweep asked for: it says how often a trial is judged, and how often it is saved where
+    the search does not. What bounds the trial is looked for in the rest, and its goodput is of that."""
+    is_searched = any(field.partition(".")[0] == "checkpoint" for field in trial.facts.get("fields", {}))
+    return ["evaluation"] if is_searched else ["evaluation", "checkpoint_save"]
 
 
 def last_judgement(run: RunFolder) -> tuple[int, dict[str, float]]:

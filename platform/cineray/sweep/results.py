@@ -5,8 +5,9 @@
     sweep-result.json    all of it, for the report, for `--json` and for scripts
 
 It can be made at any time, also of a sweep that has not ended, and again after it. Trials are compared at equal budget,
-so only those that had the whole of it are in the Pareto set. Each figure says where it was measured: in the sweep,
-beside other trials, or alone; two trials are compared by figures that were measured in the same way.
+so only those that had the whole of it are in the Pareto set. Each figure says where it was measured: in the sweep, or
+alone; two trials are compared by figures that were measured in the same way. `concurrent` says how many trials there
+were side by side in the sweep.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 from cineray.config import job_to_yaml
 from cineray.storage import put_object
+from cineray.sweep.comparisons import comparisons_of
 from cineray.sweep.config import Pbt, SweepJob
 from cineray.sweep.costs import bill_of
 from cineray.sweep.folder import SweepFolder
@@ -66,6 +68,8 @@ def result_of(sweep: SweepFolder, job: SweepJob, records: Sequence[TrialRecord])
     events = sweep.events()
     leaks = [event for event in events if event["event"] == "leaks"]
     not_alone = {event["trial"]: event["why"] for event in events if event["event"] == "alone failed"}
+    concurrent = max((int(event["concurrent"]) for event in events if event["event"] == "capacity"), default=None)
+    next_best = {*pareto, *finalists(records, objectives, job.finalists.most)}
     return {
         "format": 1,
         "sweep": sweep.uri,
@@ -82,7 +86,9 @@ def result_of(sweep: SweepFolder, job: SweepJob, records: Sequence[TrialRecord])
         "pareto": pareto,
         "best": best,
         "best_job": BEST if best is not None else None,
-        "notes": notes_of(job, trials, objectives, best_job=BEST, not_alone=not_alone),
+        "concurrent": concurrent,
+        "comparisons": comparisons_of(records, objectives, best=best, others=next_best),
+        "notes": notes_of(job, trials, objectives, best_job=BEST, not_alone=not_alone, concurrent=concurrent),
         "importance": Search(job).importance(records),
         "prices": None if job.prices is None else job.prices.model_dump(mode="json"),
         "bill": bill_of(trials),
@@ -91,7 +97,7 @@ def result_of(sweep: SweepFolder, job: SweepJob, records: Sequence[TrialRecord])
     }
 
 
-_LEAKS = ("placement_groups", "actors", "store_bytes")
+_LEAKS = ("placement_groups", "actors", "store_bytes", "disk_bytes")
 
 
 # ---- who won ---------------------------------------------------------------------------------------------------------
@@ -108,11 +114,13 @@ def winners(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> 
 
 
 def finalists(records: Sequence[TrialRecord], objectives: Sequence[Objective], most: int) -> list[int]:
-    """Who is measured again: those that would be chosen first by what all trials were in the sweep. What was measured
-    since changes nothing of that, so whoever asks again gets the same."""
-    pareto = set(pareto_set(comparable(records, objectives), objectives))
-    left = {number: values for number, values in comparable(records, objectives).items() if number in pareto}
-    return ranked(left, objectives)[:most]
+    """Who is measured again: those that would be chosen first by what all trials were in the sweep; the Pareto set
+    first, then the others, for by one objective that set is one trial, which could not lose. What was measured since
+    changes nothing of that, so whoever asks again gets the same."""
+    told = comparable(records, objectives)
+    pareto = set(pareto_set(told, objectives))
+    order = ranked(told, objectives)
+    return sorted(order, key=lambda number: number not in pareto)[:most]
 
 
 def comparable(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> dict[int, Values]:
@@ -122,7 +130,7 @@ def comparable(records: Sequence[TrialRecord], objectives: Sequence[Objective]) 
 
 def alone_values(record: TrialRecord, objectives: Sequence[Objective]) -> dict[str, float]:
     """What others disturb in the sweep, measured without them."""
-    figures = record.alone.get("figures", {})
+    figures = record.figures_alone()
     return {
         one.name: float(figures[one.name]["value"]) for one in objectives if one.is_disturbed and one.name in figures
     }
@@ -217,10 +225,15 @@ def _row(trial: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
         flat[f"values/{parameter['name']}"] = value if _is_one_type(parameter) else json.dumps(value)
     for objective in told["objectives"]:
         figure = trial["objectives"].get(objective["name"], {})
-        for part in ("value", "low", "high"):
-            flat[f"objectives/{objective['name']}/{part}"] = plain_number(figure.get(part))
+        flat |= _parts(f"objectives/{objective['name']}", figure)
         flat[f"objectives/{objective['name']}/measured"] = figure.get("measured")
+    for name, figure in trial["figures"].items():
+        flat |= _parts(f"alone/{name}", figure)
     return flat
+
+
+def _parts(name: str, figure: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{name}/{part}": plain_number(figure.get(part)) for part in ("value", "low", "high")}
 
 
 def _is_one_type(parameter: Mapping[str, Any]) -> bool:

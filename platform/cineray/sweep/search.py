@@ -6,6 +6,11 @@
 A function of the job, the number and the records, and of nothing else: a driver that is started again proposes what the
 one before it would have. So Optuna keeps no study of its own; it is shown the trials as they lie in the sweep's folder,
 each time anew. What has been tried is not proposed again: the same values would only give the same trial.
+
+    done                  by its figures
+    stopped, data-bound   by how good it was when it ended, as if it had gone on like that to its end
+    failed                as worse than all of these: values that cannot be trained are not looked for again
+    lost                  not at all: a machine says nothing of values
 """
 
 from __future__ import annotations
@@ -19,8 +24,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cineray.errors import UsageError
 from cineray.sweep.config import Pbt, SweepJob
-from cineray.sweep.objectives import Objective, objectives_of
+from cineray.sweep.objectives import Objective, number, objectives_of
 from cineray.sweep.parameters import FloatRange, IntRange, Parameter, Variants
 from cineray.sweep.space import combination, grid_size, is_finite
 from cineray.sweep.trial_record import TrialRecord
@@ -33,6 +39,27 @@ MOST_ASKED = 32
 
 FEWEST_TRIALS = 5
 """Fewer say nothing of what is important."""
+
+TRIALS = 16
+"""Of a search that is not told how many."""
+
+MOST_UNTOLD = 256
+"""A grid of more combinations is not tried as a whole unless somebody says so: it was hardly meant."""
+
+
+def trials_of(job: SweepJob) -> int:
+    """How many trials a sweep is told to make; where it is told nothing, all combinations of a grid."""
+    if job.trials is not None:
+        return job.trials
+    if job.search.kind != "grid":
+        return TRIALS
+    size = grid_size(job.space)
+    if size > MOST_UNTOLD:
+        raise UsageError(
+            f"the grid has {size:,} combinations, and nothing says how many of them to try; set trials to as many as "
+            f"are wanted ({size} for all, fewer for a part of them by lot), or search with search.kind=tpe"
+        )
+    return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +78,7 @@ class Search:
         self._job = job
         self._space: Mapping[str, Parameter] = job.space
         self._objectives = objectives_of(job)
+        self._told = trials_of(job)
         # A population has as many members as it is told to, whether their values differ or not.
         self._may_repeat = isinstance(job.scheduler, Pbt)
 
@@ -58,8 +86,8 @@ class Search:
     def total(self) -> int:
         """How many trials there will be, at most."""
         if self._may_repeat or not (self._job.search.kind == "grid" or is_finite(self._space)):
-            return self._job.trials
-        return min(self._job.trials, grid_size(self._space))
+            return self._told
+        return min(self._told, grid_size(self._space))
 
     def propose(self, number: int, trials: Sequence[TrialRecord]) -> Proposal | None:
         """Values for the trial of that number; None when there is nothing left to try."""
@@ -136,30 +164,53 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         ways = {"max": optuna.study.StudyDirection.MAXIMIZE, "min": optuna.study.StudyDirection.MINIMIZE}
         study = optuna.create_study(directions=[ways[objective.goal] for objective in objectives], sampler=sampler)
+        reached = {trial.number: self._reached(trial, objectives) for trial in trials}
+        worst = _worst(objectives, [reached[one.number] for one in trials if one.state in _COUNTED])
         for trial in sorted(trials, key=lambda one: one.number):
-            study.add_trial(self._shown(trial, objectives))
+            state, values = self._told_of(trial, reached[trial.number], worst)
+            course = self._course(trial, objectives) if len(objectives) == 1 and trial.state != "failed" else {}
+            study.add_trial(self._shown(trial, state, values, course))
         return study
 
-    def _shown(self, trial: TrialRecord, objectives: Sequence[Objective]) -> optuna.trial.FrozenTrial:
+    def _told_of(
+        self, trial: TrialRecord, reached: Sequence[float], worst: Sequence[float]
+    ) -> tuple[Any, Sequence[float] | None]:
+        """The state by Optuna's names, and the values that go with it."""
+        states = _states()
+        if not trial.is_over:
+            return states.RUNNING, None
+        # As long as no trial came to anything, none is worse than another, and the search goes on by chance.
+        if trial.state == "lost" or not _are_known(worst):
+            return states.FAIL, None
+        if trial.has_whole_budget:
+            return (states.COMPLETE, reached) if _are_known(reached) else (states.FAIL, None)
+        if len(worst) == 1:
+            # Of those it puts last who came least far: whoever could not be trained has no course at all.
+            return states.PRUNED, None
+        # With several objectives Optuna knows no stopped trials, only values; what is not known is as bad as can be.
+        known = [math.isfinite(value) and trial.state != "failed" for value in reached]
+        return states.COMPLETE, [reached[at] if known[at] else worst[at] for at in range(len(worst))]
+
+    def _reached(self, trial: TrialRecord, objectives: Sequence[Objective]) -> list[float]:
+        """Its figures at its end. What adds up over a training is little where that ended early, which is nothing good:
+        it counts as it would have been after the whole budget."""
+        values, budget = trial.objectives(objectives), self._job.budget
+        share = 1.0 if trial.has_whole_budget else number(trial.last.get(budget.key)) / budget.amount
+        whole = 1 / share if share > 0 else math.nan
+        return [values[one.name] * whole if one.adds_up else values[one.name] for one in objectives]
+
+    def _shown(
+        self, trial: TrialRecord, state: Any, values: Sequence[float] | None, course: Mapping[int, float]
+    ) -> optuna.trial.FrozenTrial:
         import optuna
 
-        states = _states()
-        values = list(trial.objectives(objectives).values())
-        known = all(map(math.isfinite, values))
-        if not trial.is_over:
-            state = states.RUNNING
-        elif trial.state in ("failed", "lost") or not known:
-            state = states.FAIL
-        else:
-            # With several objectives Optuna knows no stopped trials; what one had reached is no better than its end.
-            state = states.COMPLETE if trial.has_whole_budget or len(objectives) > 1 else states.PRUNED
         return optuna.trial.create_trial(
             state=state,
-            values=values if state == states.COMPLETE else None,
+            values=values,
             params={name: _shown_value(self._space[name], trial.values[name]) for name in self._space},
             distributions={name: _distribution(parameter) for name, parameter in self._space.items()},
             system_attrs=dict(trial.search),
-            intermediate_values=self._course(trial, objectives) if len(objectives) == 1 else {},
+            intermediate_values=dict(course),
         )
 
     def _course(self, trial: TrialRecord, objectives: Sequence[Objective]) -> dict[int, float]:
@@ -179,6 +230,23 @@ class Search:
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.5)
         shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
         return {name: round(float(shares.get(name, 0.0)), 6) for name in self._space}
+
+
+_COUNTED = ("done", "stopped", "data-bound")
+"""What such a trial had come to says something of its values."""
+
+
+def _worst(objectives: Sequence[Objective], reached: Sequence[Sequence[float]]) -> list[float]:
+    """By objective the worst that any trial came to; NaN where nobody came to anything."""
+    found = []
+    for at, objective in enumerate(objectives):
+        known = [values[at] for values in reached if math.isfinite(values[at])]
+        found.append((min(known) if objective.goal == "max" else max(known)) if known else math.nan)
+    return found
+
+
+def _are_known(values: Sequence[float]) -> bool:
+    return all(map(math.isfinite, values))
 
 
 def _states() -> Any:

@@ -2,9 +2,9 @@
 
     apply(job.base, job.space, {"stride": 4, "size": "small"})  ->  TrainJob
 
-`check_space` is run before anything starts: every field must exist, every value must make a valid trial, and every
-recipe must have clips to learn from. Up to `MOST_COMBINATIONS` all combinations are tried; of a larger space each value
-alone, both ends of each range, and combinations drawn by lot.
+`check_space` is run before anything starts: every field must exist, every value must make a valid trial, and nothing
+may be known that would end one at once (`foreseen.py`). Up to `MOST_COMBINATIONS` all combinations are tried; of a
+larger space each value alone, both ends of each range, and combinations drawn by lot.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cineray.config import with_fields
-from cineray.errors import UsageError
-from cineray.feed import FeedSpec
+from cineray.errors import FieldsClash, UnknownField, UsageError
 from cineray.sweep.config import SweepJob
 from cineray.sweep.parameters import Choice, FloatRange, IntRange, Parameter, Variants, fields_of
 from cineray.train.config import TrainJob
 
+if TYPE_CHECKING:
+    from cineray.sweep.foreseen import Look
+
 MOST_COMBINATIONS = 2000
 DRAWN = 256
-MOST_PLANS = 256
-"""Recipes whose plan is opened: each reads the lake's facts about its clips."""
+MOST_LOOKED_AT = 256
+"""Trials that are looked at closely (`foreseen.py`), of each kind: opening a plan reads the lake's facts about its
+clips."""
 
 Values = Mapping[str, Any]
 """Parameter -> value, or the name of a variant."""
@@ -48,7 +51,13 @@ def fields_set(space: Mapping[str, Parameter], values: Values) -> dict[str, Any]
 
 def apply(base: TrainJob, space: Mapping[str, Parameter], values: Values) -> TrainJob:
     """The base job with the values in their fields."""
-    return with_fields(base, fields_set(space, values).items())
+    told = fields_set(space, values)
+    # A mode that keeps no latents has no store, and one that makes none before makes none of so many steps: whatever
+    # the base job names for the other modes.
+    mode = told.get("latents.mode")
+    gone: dict[str, Any] = {} if mode in (None, "precomputed") else {"latents.steps": None}
+    gone |= {"latents.store": ""} if mode == "online" else {}
+    return with_fields(base, (gone | told).items())
 
 
 def combination(space: Mapping[str, Parameter], number: int) -> dict[str, Any]:
@@ -83,29 +92,34 @@ def is_finite(space: Mapping[str, Parameter]) -> bool:
 
 def check_space(job: SweepJob, make: Callable[[Values], TrainJob]) -> None:
     """Raise one UsageError that names the parameter, its field and its value. `make` makes a trial's job."""
+    from cineray.sweep.foreseen import LOOKS  # it is of trials, which are made of spaces
+
     _check_fields(job)
-    recipes: dict[str, Values] = {}
+    kinds: list[dict[str, Values]] = [{} for _ in LOOKS]
     values: Values
     for values in probes(job.space):
         try:
             trial = make(values)
         except UsageError as error:
             raise _impossible(job, values, error, make) from None
-        recipes.setdefault(trial.recipe.digest(), values)
+        for look, kind in zip(LOOKS, kinds, strict=True):
+            if (key := look.key(trial)) and len(kind) < MOST_LOOKED_AT:
+                kind.setdefault(key, values)
+    for look, kind in zip(LOOKS, kinds, strict=True):
 
-    def opened(values: Values) -> TrainJob:
-        trial = make(values)
-        try:
-            FeedSpec(recipe=trial.recipe).open()
-        except UsageError as error:
-            raise UsageError(f"there are no clips for that: {error}") from None
-        return trial
+        def looked(values: Values, look: Look = look) -> None:
+            trial = make(values)
+            if look.key(trial):
+                look.at(trial)
 
-    for values in list(recipes.values())[:MOST_PLANS]:
-        try:
-            opened(values)
-        except UsageError as error:
-            raise _impossible(job, values, error, opened) from None
+        for values in kind.values():
+            try:
+                looked(values)
+            except UsageError as error:
+                if not look.by:
+                    raise _impossible(job, values, error, looked) from None
+                named = {name: values[name] for name in values if _sets(job.space[name], look.by)}
+                raise UsageError(f"{_told(job, named) or 'base'}: {error}") from None
 
 
 def probes(space: Mapping[str, Parameter]) -> Iterator[dict[str, Any]]:
@@ -126,11 +140,15 @@ def probes(space: Mapping[str, Parameter]) -> Iterator[dict[str, Any]]:
 
 def apart(space: Mapping[str, Parameter], fields: tuple[str, ...]) -> list[Values]:
     """Of the same values those that differ in what is below some fields: where they do not, the first."""
-    names = [name for name, one in space.items() if any(field.startswith(fields) for field in fields_of(one))]
+    names = [name for name, one in space.items() if _sets(one, fields)]
     found: dict[str, Values] = {}
     for values in probes(space):
         found.setdefault(json.dumps([values[name] for name in names]), values)
     return list(found.values())
+
+
+def _sets(parameter: Parameter, fields: tuple[str, ...]) -> bool:
+    return any(field.startswith(fields) for field in fields_of(parameter))
 
 
 def _ends(parameter: Parameter) -> list[Any]:
@@ -147,14 +165,14 @@ def _check_fields(job: SweepJob) -> None:
         for value in grid_values(parameter)[: 1 if not isinstance(parameter, Variants) else None]:
             try:
                 apply(job.base, {name: parameter}, {name: value})
-            except UsageError as error:
-                # A value that is only wrong alone is no fault of the space; a field that is not there is.
-                if "` has no `" in str(error) or "has no field" in str(error):
-                    where = f"space.{name}" + (f".{value}" if isinstance(parameter, Variants) else "")
-                    raise UsageError(f"{where}: {error}") from None
+            except UnknownField as error:
+                where = f"space.{name}" + (f".{value}" if isinstance(parameter, Variants) else "")
+                raise UsageError(f"{where}: {error}") from None
+            except UsageError:
+                pass  # a value that is only wrong alone is no fault of the space
 
 
-def _impossible(job: SweepJob, values: Values, error: UsageError, make: Callable[[Values], TrainJob]) -> UsageError:
+def _impossible(job: SweepJob, values: Values, error: UsageError, make: Callable[[Values], object]) -> UsageError:
     """The error of some values, told of as few of them as are wrong together."""
     guilty: Values = values
     for name in values:
@@ -165,10 +183,21 @@ def _impossible(job: SweepJob, values: Values, error: UsageError, make: Callable
             guilty, error = fewer, told  # still wrong without it
     if not guilty:
         return UsageError(f"base: {error}")
-    together = (
-        "\nValues that only make sense together belong into one parameter, as variants" if len(guilty) > 1 else ""
+    hint = ""
+    if len(guilty) > 1 or isinstance(error, FieldsClash):
+        hint = "\nValues that only make sense together belong into one parameter, as variants" + _shown(job, guilty)
+    return UsageError(f"{_told(job, guilty)}: {error}{hint}")
+
+
+def _shown(job: SweepJob, guilty: Values) -> str:
+    """How that is written, where one value is wrong: what it clashes with is set, or taken back, beside it."""
+    if len(guilty) > 1:
+        return ""
+    fields = json.dumps(fields_set(job.space, guilty))[1:-1]
+    return (
+        f': Variants(variants={{"NAME": {{{fields}, "OTHER.FIELD": ...}}, ...}}); None (null) takes back what the base '
+        "job says of a field"
     )
-    return UsageError(f"{_told(job, guilty)}: {error}{together}")
 
 
 def _told(job: SweepJob, values: Values) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from cineray.errors import CinerayError
 from cineray.sweep.config import SweepJob
 from cineray.sweep.folder import SweepFolder
-from cineray.sweep.objectives import Objective
+from cineray.sweep.objectives import OBJECTIVES, Objective
 from cineray.sweep.spent import spent_by
 from cineray.sweep.trial_record import TrialRecord
 
@@ -33,6 +33,7 @@ def trial_facts(
         "why": record.why,
         **{name: plain_number(last.get(name)) for name in _COUNTED},
         "objectives": figures_of(record, objectives),
+        "figures": figures_alone(record, objectives),
         "verdict": str(last.get("verdict") or ""),
         "bound": str(last.get("bound") or ""),
         "data_wait_fraction": plain_number(last.get("data_wait_fraction")),
@@ -50,8 +51,11 @@ def trial_facts(
 
 
 def figures_of(record: TrialRecord, objectives: Sequence[Objective]) -> dict[str, dict[str, Any]]:
-    """Objective -> value, low, high, n, measured; without those that are not known."""
-    alone, metrics = record.alone.get("figures", {}), record.evaluation.get("metrics", {})
+    """Objective -> value, low, high, n, measured; without those that are not known. Of what was measured alone,
+    `in_the_sweep` is what it was there, by which it compares with other trials, and `in_the_sweep_warm` the same after
+    as many seconds of warm-up, by which it compares with itself alone."""
+    alone, metrics = record.figures_alone(), record.evaluation.get("metrics", {})
+    beside = record.figures_beside()
     found: dict[str, dict[str, Any]] = {}
     for objective in objectives:
         value = objective.value(record.last)
@@ -59,11 +63,19 @@ def figures_of(record: TrialRecord, objectives: Sequence[Objective]) -> dict[str
         if objective.is_disturbed and objective.name in alone:
             found[objective.name] = {**_figure(alone[objective.name]), "measured": ALONE}
             found[objective.name]["in_the_sweep"] = plain_number(value)
+            found[objective.name]["in_the_sweep_warm"] = plain_number(beside.get(objective.name, {}).get("value"))
         elif objective.is_known == "at the end" and evaluated.get("value") is not None:
             found[objective.name] = {**_figure(evaluated), "measured": IN_SWEEP}
         elif math.isfinite(value):
             found[objective.name] = {"value": value, "low": None, "high": None, "n": None, "measured": IN_SWEEP}
     return found
+
+
+def figures_alone(record: TrialRecord, objectives: Sequence[Objective]) -> dict[str, dict[str, Any]]:
+    """All that was measured alone, also what nobody chose by, in the same form."""
+    also = {name: one for name, one in OBJECTIVES.items() if one.is_disturbed} | {one.name: one for one in objectives}
+    found = figures_of(record, list(also.values()))
+    return {name: one for name, one in found.items() if one["measured"] == ALONE}
 
 
 def plain_number(value: Any) -> float | int | None:

@@ -7,8 +7,6 @@ folder can be gone on with by `cineray train`, and `best_job` makes of it a job 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -16,11 +14,10 @@ from typing import Any
 from cineray.config import check
 from cineray.errors import UsageError
 from cineray.feed import FeedConfig, FeedSpec
-from cineray.storage import join_uri
 from cineray.sweep.capacity import Share
 from cineray.sweep.config import Pbt, SweepJob
 from cineray.sweep.costs import rate_per_hour
-from cineray.sweep.objectives import objectives_of
+from cineray.sweep.latents import check_latents, latents_of
 from cineray.sweep.space import Values, apply, fields_set
 from cineray.train.config import BudgetConfig, TrainJob, ValidationConfig
 
@@ -31,9 +28,6 @@ _LATER = 1.05
 """Each judgement comes so much after its even share of the seconds, so that the last one falls behind the trial's end,
 where it is judged anyway, and not two steps before it: by which step the seconds are over is known to some percent."""
 
-_OF_LATENTS = ("recipe.sampling", "recipe.frame", "recipe.buckets", "autoencoder", "latents.dtype", "latents.compute")
-"""What a kept latent follows from; a store is of one such setting."""
-
 
 def trial_job(
     job: SweepJob, values: Values, *, number: int = 0, share: Share | None = None, group: str = ""
@@ -43,8 +37,9 @@ def trial_job(
     changed = fields_set(job.space, values)
     trial = apply(job.base, job.space, values)
     _check_fixed_size(trial)
-    _check_latents(job, trial)
-    trial = trial.model_copy(update={"feed": _fed(trial, changed, share)})
+    check_latents(job, trial)
+    _check_feed(job, trial, changed)
+    trial = trial.model_copy(update={"feed": _fed(job, trial, changed, share)})
     steps, budget = _length(job, trial)
     told: dict[str, Any] = {
         "name": f"{job.name}-{number:04d}",
@@ -53,7 +48,7 @@ def trial_job(
         "validation": _judged(job, trial, steps, budget),
         "checkpoint": trial.checkpoint.model_copy(update=_saved(job, trial)),
         "tracking": trial.tracking.model_copy(update={"wandb_group": group or job.name}),
-        "latents": trial.latents.model_copy(update={"store": _store(trial, changed)}),
+        "latents": latents_of(job, trial),
         # Made beside the training they would take the cores of other trials; the sweep makes some of finished ones.
         "samples": trial.samples.model_copy(update={"every_steps": 0}),
         "limits": trial.limits.model_copy(update=_put_up_with(trial)),
@@ -72,7 +67,7 @@ def best_job(job: SweepJob, values: Values, *, steps: int) -> TrainJob:
         "name": f"{job.name}-best",
         "steps": steps,
         "validation": best.validation.model_copy(update=judged),
-        "latents": best.latents.model_copy(update={"store": _store(best, fields_set(job.space, values))}),
+        "latents": latents_of(job, best),
     }
     return check(TrainJob, best.model_copy(update=told).model_dump(mode="json"))
 
@@ -85,20 +80,20 @@ def _check_fixed_size(trial: TrainJob) -> None:
         )
 
 
-def _check_latents(job: SweepJob, trial: TrainJob) -> None:
-    """A cache is filled by whoever comes first, who pays for all that come after."""
-    if trial.latents.mode != "cache":
-        return
-    timed = [one.name for one in objectives_of(job) if one.is_timed]
-    by_the_clock = job.budget.unit in ("seconds", "cost")
-    if not (by_the_clock or timed):
-        return
-    counts = f"the budget is in {job.budget.unit}" if by_the_clock else f"{', '.join(timed)} is an objective"
-    raise UsageError(
-        f"latents.mode is cache and {counts}: the first trial would pay for encoding what later ones only read, and "
-        "which one that is would decide. Make the latents before (`cineray latents`, then latents.mode=precomputed), "
-        "or choose latents.mode=online, or give the budget in steps or clips and choose by quality"
-    )
+def _check_feed(job: SweepJob, trial: TrainJob, changed: Mapping[str, Any]) -> None:
+    """Is what decodes for it a share of the cluster, as that of all?"""
+    if "feed.workers" in changed and trial.feed.workers == 0:
+        raise UsageError(
+            "feed.workers is 0, which is one process for every core that there is, also for those of other trials; "
+            "give numbers of at least 1, or leave it out of the space: then each trial decodes with its share"
+        )
+    share, task = job.share.decode_cpus, trial.feed.cpus_per_task
+    if share is not None and share < task:
+        raise UsageError(
+            f"share.decode_cpus is {share:g} and feed.cpus_per_task is {task:g}: a decode process reserves so much, "
+            f"and a trial has one at least. Give share.decode_cpus={task:g} or more; or, where processes mostly wait "
+            f"for remote bytes, feed.cpus_per_task={share:g}"
+        )
 
 
 def _length(job: SweepJob, trial: TrainJob) -> tuple[int, BudgetConfig]:
@@ -153,39 +148,11 @@ def _put_up_with(trial: TrainJob) -> dict[str, Any]:
     return {"failures_without_progress": min(1, trial.limits.failures_without_progress)}
 
 
-def _fed(trial: TrainJob, changed: Mapping[str, Any], share: Share | None) -> FeedConfig:
+def _fed(job: SweepJob, trial: TrainJob, changed: Mapping[str, Any], share: Share | None) -> FeedConfig:
     """Its share of the decoding, unless the search itself decides about it."""
-    told: dict[str, Any] = {}
+    told: dict[str, Any] = {"ahead_bytes": job.share.object_store_bytes}
     if share is not None:
         workers = max(1, math.floor(share.decode_cpus / trial.feed.cpus_per_task + 1e-9))
         told = {"workers": workers, "ahead_bytes": share.object_store_bytes}
-        told = {name: value for name, value in told.items() if f"feed.{name}" not in changed}
+    told = {name: value for name, value in told.items() if f"feed.{name}" not in changed}
     return trial.feed.model_copy(update={"driver": "ray", **told})
-
-
-def _store(trial: TrainJob, changed: Mapping[str, Any]) -> str:
-    """Kept latents of one sampling are of no use for another, and a store refuses them: so each gets a store of its
-    own, which trials with the same one share."""
-    store = trial.latents.store
-    differs = any(field.startswith(_OF_LATENTS) for field in changed)
-    if not store or not differs or "latents.store" in changed or "latents" in changed:
-        return store
-    if trial.latents.mode == "precomputed":
-        raise UsageError(
-            f"latents.mode is precomputed, and {', '.join(sorted(changed))} change what a latent is: a store holds "
-            "those of one sampling, size and autoencoder. Choose latents.mode=cache, which keeps each apart, or "
-            "online; or set latents.store in variants, one for each"
-        )
-    return join_uri(store, latents_digest(trial))
-
-
-def latents_digest(trial: TrainJob) -> str:
-    """Names all that a kept latent follows from, beside the video."""
-    told = {
-        "sampling": trial.recipe.sampling.digest(),
-        "frame": trial.recipe.frame.digest(),
-        "shapes": [bucket.shape for bucket in trial.recipe.shapes],
-        "autoencoder": trial.autoencoder.digest(),
-        "numbers": [trial.latents.dtype, trial.latents.compute],
-    }
-    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()

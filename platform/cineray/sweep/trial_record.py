@@ -6,12 +6,12 @@ what its folder says, whoever wrote it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cineray.sweep.folder import SweepFolder
-from cineray.sweep.objectives import Objective
+from cineray.sweep.objectives import Objective, number
 from cineray.sweep.trial_folder import TrialFolder
 
 
@@ -74,6 +74,31 @@ class TrialRecord:
         """Objective -> newest value in the sweep; NaN where it is not known."""
         last = self.last
         return {objective.name: objective.value(last) for objective in objectives}
+
+    def figures_alone(self) -> dict[str, Mapping[str, Any]]:
+        """Of one that had the cluster to itself: what was measured, and what follows from it by arithmetic: the
+        `seconds` and the `cost` of as many clips as it learnt from, at that pace."""
+        return self._with_totals(self.alone.get("figures", {}))
+
+    def figures_beside(self) -> dict[str, Mapping[str, Any]]:
+        """Of the same trial the same figures as they were in the sweep, after as many seconds of warm-up."""
+        return self._with_totals({name: {"value": one} for name, one in self.alone.get("in_the_sweep", {}).items()})
+
+    def _with_totals(self, figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+        found = dict(figures)
+        clips = number(self.last.get("clips"))
+        pace, money = found.get("clips_per_s"), found.get("cost_per_million_clips")
+        if pace and clips > 0:
+            found["seconds"] = _each(pace, lambda value: clips / value, {"low": "high", "high": "low"})
+        if money and clips > 0:
+            found["cost"] = _each(money, lambda value: clips * value / 1e6, {})
+        return found
+
+
+def _each(figure: Mapping[str, Any], change: Callable[[float], float], ends: Mapping[str, str]) -> dict[str, Any]:
+    """Another figure that follows from one; `ends`: where more of the one is less of the other."""
+    told = {name: figure.get(ends.get(name, name)) for name in ("value", "low", "high")}
+    return {name: change(one) if one else one for name, one in told.items()} | {"n": figure.get("n")}
 
 
 class TrialRecords:

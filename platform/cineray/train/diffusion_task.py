@@ -67,20 +67,7 @@ class DiffusionTask:
         self.buckets = [bucket for recipe in _recipes(job) for bucket in recipe.shapes]
         self.shapes = [self.autoencoder.latent_shape(bucket.shape) for bucket in self.buckets]
         self._knows_data = job.diffusion.data_mean is not None
-        self._check_shapes()
-
-    def _check_shapes(self) -> None:
-        """Before anything is decoded: pixels' were checked with the job, latents' are known now."""
-        given = self.job.diffusion.data_mean
-        if given is not None and len(given) != self.autoencoder.channels:
-            raise UsageError(
-                f"diffusion.data_mean has {len(given)} numbers; the latents have {self.autoencoder.channels} channels"
-            )
-        for bucket, (_, *seen) in zip(self.buckets, self.shapes, strict=True):
-            try:
-                check_patches(self.job.model, bucket.shape, tuple(seen))
-            except ValueError as error:
-                raise UsageError(f"{error} (model.patch, recipe.frame, recipe.buckets)") from error
+        check_shapes(job, self.autoencoder)
 
     # ---- the model ---------------------------------------------------------------------------------------------------
 
@@ -215,6 +202,21 @@ class DiffusionTask:
         elif isinstance(model, Image2VideoConfig):
             patch = model.base.patch
         return math.prod(length // part for length, part in zip(size, patch, strict=True))
+
+
+def check_shapes(job: TrainJob, autoencoder: Autoencoder) -> None:
+    """Before anything is decoded: pixels' were checked with the job, latents' are known with their autoencoder."""
+    given = job.diffusion.data_mean
+    if given is not None and len(given) != autoencoder.channels:
+        raise UsageError(
+            f"diffusion.data_mean has {len(given)} numbers; the latents have {autoencoder.channels} channels"
+        )
+    for bucket in (bucket for recipe in _recipes(job) for bucket in recipe.shapes):
+        _, *seen = autoencoder.latent_shape(bucket.shape)
+        try:
+            check_patches(job.model, bucket.shape, tuple(seen))
+        except ValueError as error:
+            raise UsageError(f"{error} (model.patch, recipe.frame, recipe.buckets)") from error
 
 
 def _recipes(job: TrainJob) -> list[Recipe]:

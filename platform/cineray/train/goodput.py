@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from cineray.train.ledger import last_of_each_step, read_all_rows
@@ -67,6 +67,14 @@ def account(events: Sequence[Mapping[str, Any]], rows: Rows) -> dict[str, Any]:
         "steps_redone": sum(kept.get(int(row["step"])) != row["attempt"] for row in rows),
         "seconds": seconds,
     }
+
+
+def set_aside(told: Mapping[str, Any], causes: Collection[str]) -> dict[str, Any]:
+    """The same account without seconds of these causes, as if they had not been spent: for who had no say in them."""
+    seconds = {cause: 0.0 if cause in causes else float(spent) for cause, spent in told["seconds"].items()}
+    lifetime = sum(seconds.values())
+    goodput = seconds["productive"] / lifetime if lifetime else 0.0
+    return {**told, "seconds": seconds, "lifetime_s": lifetime, "goodput": goodput}
 
 
 def _attempt(events: Rows, rows: Rows, kept: Mapping[int, int], lifetime: float) -> dict[str, float]:

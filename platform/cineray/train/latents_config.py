@@ -23,6 +23,9 @@ class LatentsConfig(Config):
     """See above."""
     store: str = ""
     """`cache` and `precomputed`: the folder or prefix that holds them. Runs with the same data may share it."""
+    steps: int | None = Field(default=None, ge=1)
+    """`precomputed`: latents are made of the first so many steps, and looked for before the run begins; None: of all
+    steps. What a run shows after them, and was not among them, it encodes itself: for one that ends by the clock."""
     dtype: Literal["bf16", "fp32"] = "bf16"
     """What a latent is rounded to before anything learns from it, kept or not."""
     compute: Literal["auto", "bf16", "fp32"] = "auto"
@@ -42,4 +45,10 @@ class LatentsConfig(Config):
             raise ValueError(f"latents.mode is {self.mode} but latents.store is not given; name a folder or a prefix")
         if self.mode == "online" and self.store:
             raise ValueError("latents.store is given but latents.mode is online, which keeps nothing; choose cache")
+        if self.steps is not None and self.mode != "precomputed":
+            raise ValueError(f"latents.steps is given but latents.mode is {self.mode}; only precomputed uses it")
         return self
+
+    def made_steps(self, steps: int) -> int:
+        """Of so many steps of a run, those whose latents are made before it begins."""
+        return steps if self.steps is None else min(steps, self.steps)

@@ -20,7 +20,7 @@ import torch
 from cineray.errors import UsageError
 from cineray.feed import FeedSpec
 from cineray.feed.latent_plan import draws_of, second_epoch_hit_rate
-from cineray.feed.latent_store import LatentStore
+from cineray.feed.latent_store import LatentStore, identity_at
 from cineray.models.autoencoder import load_autoencoder
 from cineray.plan import Plan
 from cineray.records import Batch
@@ -28,6 +28,7 @@ from cineray.train.config import LearningJob, TrainJob
 from cineray.train.latents import KeptLatents, LatentEncoder, compute_for, identity_of
 from cineray.train.latents_cost import known_cost
 from cineray.train.loop import Batches
+from cineray.train.resolve import training_spec
 from cineray.train.run_folder import RunFolder
 
 _SAMPLED_WINDOWS = 256
@@ -77,20 +78,36 @@ def _drawn_anew(job: TrainJob) -> str:
 
 def _check_made(job: TrainJob, plan: Plan, store: LatentStore) -> None:
     """By a sample of the run's windows. As many may be missing as clips may be substituted: they cannot be decoded."""
-    each = plan.recipe.clips_per_visit
-    windows = -(-job.steps // each)
+    each, steps = plan.recipe.clips_per_visit, job.latents.made_steps(job.steps)
+    windows = -(-steps // each)
     chosen = min(windows, _SAMPLED_WINDOWS)
     drawn = missing = 0
     for number in range(chosen):
         first = number * windows // chosen * each
-        for window in draws_of(plan, store.key, range(first, min(job.steps, first + each))):
+        for window in draws_of(plan, store.key, range(first, min(steps, first + each))):
             drawn += len(window.keys)
             missing += sum(key not in store for key in window.keys)
     if missing > math.ceil(plan.recipe.max_substituted_fraction * drawn):
         raise UsageError(
-            f"latents.mode is precomputed, and of {drawn:,} clips of the run that were looked up, {missing:,} have no "
-            f"latent in {store.uri}. Make them first, `cineray latents JOB`, or choose latents.mode=cache"
+            f"latents.mode is precomputed, and of {drawn:,} clips of the run's {steps:,} steps that were looked up, "
+            f"{missing:,} have no latent in {store.uri}. Make them first, `cineray latents JOB`, or choose "
+            "latents.mode=cache"
         )
+
+
+def check_made_before(job: TrainJob) -> None:
+    """The same of a definite job, and nothing is begun. It may be asked wherever one is, with or without a GPU: what
+    `latents.compute=auto` will mean is not known there, and is taken as the store has it."""
+    there = identity_at(job.latents.store)
+    if there is None:
+        raise UsageError(
+            f"latents.mode is precomputed, and nothing is in {job.latents.store}. Make them first, `cineray latents "
+            "JOB`, or choose latents.mode=cache or online"
+        )
+    config = job.latents
+    compute = str(there.values.get("compute")) if config.compute == "auto" else config.compute
+    identity = identity_of(load_autoencoder(job.autoencoder), config, job.recipe, compute)
+    _check_made(job, training_spec(job).open().plan, LatentStore.open(config.store, identity))
 
 
 class RunLatents:

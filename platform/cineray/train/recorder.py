@@ -13,7 +13,7 @@ verdict are made, from all its attempts.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from cineray.records import Batch
 from cineray.telemetry.log_lines import belongs
 from cineray.train.device_clock import StepClock
 from cineray.train.device_peak import peak_flops
-from cineray.train.goodput import goodput_of
+from cineray.train.goodput import goodput_of, set_aside
 from cineray.train.ledger import Ledger, last_of_each_step, read_all_rows, training_seconds
 from cineray.train.ledger_row import row_of
 from cineray.train.loop import StepFacts
@@ -177,13 +177,14 @@ def closed_after(recorder: RunRecorder) -> Iterator[RunRecorder]:
     recorder.close("done")
 
 
-def summary_of(run: RunFolder, *, steps: int | None = None) -> dict[str, Any]:
+def summary_of(run: RunFolder, *, steps: int | None = None, aside: Collection[str] = ()) -> dict[str, Any]:
     """What is said of a run at its end, from its own record: of a run that was killed, too. `steps`: only of those
-    before that one, for a run that has gone on meanwhile."""
+    before that one, for a run that has gone on meanwhile. `aside`: causes (`goodput.CAUSES`) whose seconds do not
+    count, for a run that had no say in them."""
     rows = last_of_each_step(read_all_rows(run.folder("ledger")))
     if steps is not None:
         rows = [row for row in rows if int(row["step"]) < steps]
-    goodput = goodput_of(run)
+    goodput = set_aside(goodput_of(run), aside)
     verdict = judge(rows, goodput, driver=run.job_facts()["feed"]["driver"])
     return {
         "step": int(rows[-1]["step"]) + 1 if rows else 0,

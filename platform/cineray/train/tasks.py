@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from torch import nn
 
@@ -17,6 +18,7 @@ from cineray.feed import FeedSpec, local_batches
 from cineray.storage import put_object, read_object
 from cineray.train.autoencoder_task import AutoencoderTask
 from cineray.train.baseline_losses import baseline_losses
+from cineray.train.clip_losses import keep_clip_losses
 from cineray.train.config import LearningJob, TrainJob
 from cineray.train.diffusion_task import DiffusionTask
 from cineray.train.latents import LatentEncoder
@@ -33,7 +35,7 @@ _LIMIT_BYTES = 1 << 20
 def task_for(job: LearningJob, run: RunFolder, world: World, *, encoder: LatentEncoder | None = None) -> TrainTask:
     """What a job learns. `encoder`: that of its latents, where it has some."""
     if isinstance(job, TrainJob):
-        return DiffusionTask(job, encoder=encoder, validation=flow_validation(job, run, world))
+        return DiffusionTask(job, encoder=encoder, validation=flow_validation(job, run, world, keep=True))
     if isinstance(job, TrainVaeJob):
         exports = [run.folder("autoencoder.safetensors"), *([job.export] if job.export else [])]
         return AutoencoderTask(job, world=world, held_out=fixed_batches(job, run), exports=exports)
@@ -51,8 +53,9 @@ def fixed_batches(job: LearningJob, run: RunFolder) -> Batches | None:
     return lambda rank, size: local_batches(spec, steps, rank=rank, world=size)
 
 
-def flow_validation(job: TrainJob, run: RunFolder, world: World) -> FlowValidation | None:
-    """How a diffusion model is judged; None where the job does not want it."""
+def flow_validation(job: TrainJob, run: RunFolder, world: World, *, keep: bool = False) -> FlowValidation | None:
+    """How a diffusion model is judged; None where the job does not want it. `keep`: the losses of single clips, in the
+    run; not for who only looks at one of its checkpoints."""
     batches = fixed_batches(job, run)
     if batches is None:
         return None
@@ -71,6 +74,7 @@ def flow_validation(job: TrainJob, run: RunFolder, world: World) -> FlowValidati
         world=world,
         captions=_captions(job) if job.text.kind != "none" else (),
         baselines=baselines if job.validation.baseline_clips else None,
+        keep=partial(keep_clip_losses, run.uri) if keep else None,
     )
 
 

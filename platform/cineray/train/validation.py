@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from cineray.diffusion.noise import Purpose, normal
 from cineray.records import Batch
+from cineray.train.clip_losses import HEADLINE_BINS, ClipLosses
 from cineray.train.diffusion_model import core_of
 from cineray.train.inputs import Inputs, micro_batches
 from cineray.train.parallel import World
@@ -36,8 +37,6 @@ Batches = Callable[[int, int], Iterator[Batch]]
 Question = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """x_BCTHW, e_BCTHW, t_B, seconds_BT, and which frames are real."""
 
-HEADLINE_BINS = 2
-
 
 @dataclass(frozen=True, slots=True)
 class Sums:
@@ -46,6 +45,8 @@ class Sums:
     right_K: Tensor
     wrong_K: Tensor
     count_K: Tensor
+    each_2C: Tensor
+    """The right and the wrong loss of each clip."""
 
 
 class FlowValidation:
@@ -59,17 +60,23 @@ class FlowValidation:
         world: World,
         captions: Sequence[str] = (),
         baselines: Callable[[DiffusionTask, nn.Module], Mapping[str, Sequence[float]]] | None = None,
+        keep: Callable[[ClipLosses], None] | None = None,
     ) -> None:
-        """`captions`: all that occur, to choose wrong ones from. `baselines`: losses by bin, for rank 0 to ask once."""
+        """`captions`: all that occur, to choose wrong ones from. `baselines`: losses by bin, for rank 0 to ask once.
+        `keep`: told the losses of single clips at each judgement, on rank 0."""
         self.bins, self.world = bins, world
         self._batches, self._captions = batches, sorted(set(captions))
-        self._make_baselines = baselines
+        self._make_baselines, self._keep = baselines, keep
         self._inputs: list[Inputs] | None = None
+        self._clips = 0
         self._baselines: dict[str, Tensor] | None = None
 
-    def measure(self, task: DiffusionTask, model: nn.Module, step: int) -> dict[str, float]:  # noqa: ARG002
+    def measure(self, task: DiffusionTask, model: nn.Module, step: int) -> dict[str, float]:
         """All figures; every process has to call it."""
         sums = self._summed(task, model)
+        if self._keep is not None and self.world.rank == 0:
+            right, wrong = sums.each_2C.tolist()
+            self._keep(ClipLosses(step=step, bins=self.bins, right=right, wrong=wrong * self._can_be_wrong(task)))
         count_K = sums.count_K.clamp(min=1)
         right_K, wrong_K = sums.right_K / count_K, sums.wrong_K / count_K
         told = {f"bin{number}": float(loss) for number, loss in enumerate(right_K)}
@@ -85,8 +92,10 @@ class FlowValidation:
     # ---- the model's losses ------------------------------------------------------------------------------------------
 
     def _summed(self, task: DiffusionTask, model: nn.Module) -> Sums:
+        fixed = self._fixed(task)
         sums = torch.zeros(3, self.bins, dtype=torch.float64, device=self.world.device)
-        for inputs in self._fixed(task):
+        each_2C = torch.zeros(2, self._clips, dtype=torch.float64, device=self.world.device)
+        for inputs in fixed:
             alive("validation")
             part = inputs.to(self.world.device)
             question = posed(task, part, self.bins)
@@ -95,7 +104,9 @@ class FlowValidation:
                 wrong_B = self._losses(task, model, self._wrong(task, part), question)
             weighed = torch.stack([right_B, wrong_B, torch.ones_like(right_B)]) * part.weight_B
             sums.index_add_(1, part.slots_B % self.bins, weighed.double())
-        return Sums(*self.world.sum_(sums).cpu())
+            each_2C.index_add_(1, part.slots_B, weighed[:2].double())
+        right_K, wrong_K, count_K = self.world.sum_(sums).cpu()
+        return Sums(right_K, wrong_K, count_K, self.world.sum_(each_2C).cpu())
 
     def _fixed(self, task: DiffusionTask) -> list[Inputs]:
         """This process's share of the clips, decoded once and kept in main memory."""
@@ -107,6 +118,7 @@ class FlowValidation:
                 largest = self.world.largest_share(batch.global_size)
                 self._inputs += micro_batches(inputs, largest_share=largest, micro_batch=task.job.micro_batch)
                 first += batch.global_size
+            self._clips = first
         return self._inputs
 
     def _losses(self, task: DiffusionTask, model: nn.Module, part: Inputs, question: Question) -> Tensor:

@@ -186,6 +186,19 @@ def test_without_figures_that_were_measured_alone_there_is_no_star_to_explain(ma
     assert "each trial is one training: small differences in quality may be its seed's" in text
 
 
+def test_trials_one_at_a_time_are_not_said_to_have_been_beside_each_other(made: Path) -> None:
+    text = " ".join(printed(facts(made) | {"concurrent": 1}))
+    assert "all else in the sweep, one trial at a time, with its first seconds; each trial" in text
+    assert "beside other trials" not in text
+
+
+def test_what_was_measured_alone_is_told_where_it_has_no_column(made: Path) -> None:
+    found = facts(made)
+    found["objectives"] = found["objectives"][:1]
+    assert "measured alone trial 4 118±4, trial 1 78±4, trial 7 158±4, trial 6 170±4 clips per second" in printed(found)
+    assert not any(line.startswith("measured alone") for line in printed(facts(made)))
+
+
 def test_what_to_know_before_choosing_stands_below_the_table_word_for_word(made: Path) -> None:
     lines = printed(facts(made) | {"notes": ["budgets are not quite equal", "[red]odd[/] but true"]})
     at = lines.index("to know before choosing")
@@ -209,12 +222,14 @@ def test_below_the_table_stands_what_to_do_next(made: Path) -> None:
     told_facts = facts(made) | {"leaks": {"placement_groups": 1, "actors": 0, "store_bytes": 0}}
     lines = printed(told_facts)
 
-    assert lines[-10:] == [
+    assert lines[-11:] == [
         f"sweep {made}",
         "trials 12: 7 done, 1 lost, 2 stopped, 1 data-bound, 1 failed",
         "took 7,980 s",
         "budget 600 s of training each",
         "paid about 6.1 EUR, 5.26 of it for seconds of training; without evaluations",
+        "clip by clip skill: trial 1 within chance, trials 6, 7 surely worse than the best; on the same clips, by one "
+        "training each",
         "mattered most sampling for skill, batch size for clips per s",
         "ended early 12% of all seconds of training",
         "left behind 1 placement group",

@@ -85,6 +85,9 @@ def trial(number: int, samples: list[dict[str, str]], why: str) -> dict[str, Any
             "measured": "alone",
             "in_the_sweep": looks[-1]["clips_per_s"],
         }
+    figures = {"clips_per_s": objectives["clips_per_s"]} if alone else {}
+    if alone:
+        figures["data_wait"] = figure(0.9 * waited, 0.01) | {"measured": "alone", "in_the_sweep": waited}
     causes = {"productive": seconds * (0.9 - waited), "data": seconds * waited, "evaluation": seconds * 0.05}
     causes |= {"init": 14.0, "checkpoint_save": seconds * 0.01, "lost_progress": 90.0 if state == "lost" else 0.0}
     return {
@@ -96,6 +99,7 @@ def trial(number: int, samples: list[dict[str, str]], why: str) -> dict[str, Any
         },
         **{"step": looks[-1]["step"] if looks else 0, "clips": looks[-1]["clips"] if looks else 0},
         **{"cost": looks[-1]["cost"] if looks else None, "objectives": objectives, "data_wait_fraction": waited},
+        "figures": figures,
         "verdict": "bound by data: 42 % of each step waits"
         if state == "data-bound"
         else "bound by compute" * bool(looks),
@@ -110,6 +114,21 @@ def trial(number: int, samples: list[dict[str, str]], why: str) -> dict[str, Any
         "budget_share": seconds / BUDGET_SECONDS,
         **{"samples": samples, "pareto": alone, "best": number == BEST},
     }
+
+
+def comparisons() -> dict[str, Any]:
+    """The Pareto set against the best, clip by clip: trial 1 is as good by chance, the others are surely worse."""
+    pairs = []
+    for number in (one for one in PARETO if one != BEST):
+        apart = skill(number, BUDGET_SECONDS) - skill(BEST, BUDGET_SECONDS)
+        is_sure = number != 1
+        told = {"difference": apart, "low": apart - 0.015, "high": apart + 0.015, "clips": 16}
+        told["better"] = "best" if apart < 0 else "other"
+        by_chance = 0.0002 if is_sure else 0.41
+        told |= {"p": by_chance, "p_corrected": min(1.0, 3 * by_chance) if is_sure else by_chance, "is_sure": is_sure}
+        pairs.append({"trial": number, "objective": "skill", **told})
+    note = "each trial is one training: a difference that is sure on these clips may still be that of two seeds"
+    return {"best": BEST, "correction": "holm", "by_chance": 0.05, "note": note, "pairs": pairs}
 
 
 def reason(number: int, hostile: str) -> str:
@@ -147,6 +166,7 @@ def make_sweep(folder: Path, *, hostile: str, clip: Callable[..., None]) -> Path
             "skill": {"sampling": 0.71, "learning_rate": 0.27, "batch_size": 0.02},
             "clips_per_s": {"batch_size": 0.83, "sampling": 0.15, "learning_rate": 0.02},
         },
+        **{"concurrent": 3, "comparisons": comparisons()},
         "wasted": {"seconds_of_stopped": 375.0, "seconds_of_failed": 210.0, "share": 0.118},
         "leaks": {"placement_groups": 0, "actors": 0, "store_bytes": 0},
     }

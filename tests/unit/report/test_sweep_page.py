@@ -171,11 +171,15 @@ def test_cost_and_speed_are_drawn_also_when_nobody_chose_by_them(sweep: Path, tm
     told = json.loads((sweep / "sweep-result.json").read_text())
     for trial in told["trials"]:
         trial["objectives"] = {name: one for name, one in trial["objectives"].items() if name == "skill"}
+    told["trials"][6]["figures"] = {}
     made = page(changed(sweep, tmp_path, objectives=told["objectives"][:1], trials=told["trials"]))
 
     speed = figure(made, "Skill against clips per second")
-    assert speed["data"][0]["x"] == [106.2]  # of its last look: nobody measured it again
-    assert speed["data"][0]["marker"]["symbol"] == ["circle-open"]
+    assert speed["data"][0]["x"] == [118]  # as it was measured alone
+    assert speed["data"][0]["marker"]["symbol"] == ["circle"]
+    assert speed["data"][0]["error_x"]["array"] == [pytest.approx(4)]
+    assert speed["data"][1]["x"] == [78, pytest.approx(153), 158]  # trial 6, of its last look: nobody measured it again
+    assert speed["data"][1]["marker"]["symbol"] == ["circle", "circle-open", "circle"]
     assert figure(made, "Skill against cost to train")["data"][0]["x"] == [pytest.approx(0.4)]
 
 
@@ -332,6 +336,7 @@ def test_what_nobody_knows_is_named_where_it_keeps_the_best_from_being_chosen(sw
     told = json.loads((sweep / "sweep-result.json").read_text())
     for trial in told["trials"]:
         trial["objectives"].pop("clips_per_s", None)
+        trial["figures"] = {}
         trial["curve"] = [look | {"clips_per_s": None} for look in trial["curve"]]
     made = page(changed(sweep, tmp_path, trials=told["trials"], pareto=[], best=None))
 
@@ -352,6 +357,14 @@ def test_what_nobody_knows_is_named_where_it_keeps_the_best_from_being_chosen(sw
             "notes": "odd",
             "prices": 3,
             "bill": {"whole": "x"},
+        },
+        {
+            "comparisons": {"best": 4, "pairs": [{}, 3, {"trial": "x", "objective": 3, "difference": 0.1}]},
+            "concurrent": "x",
+        },
+        {
+            "comparisons": {"best": None, "pairs": 3},
+            "trials": [{"number": 4, "figures": {"clips_per_s": 3, "odd": None}}],
         },
         {"notes": [3, None], "trials": [{"number": 1, "alone": 3, "budget_share": "all", "state": "done"}]},
     ],

@@ -33,3 +33,21 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> str:
     make_shapes(folder / "videos", videos=12, frames=24, size_px=32)
     ingest(IngestConfig(source=str(folder / "videos"), lake=str(folder / "lake")), EngineConfig(engine="local"))
     return str(folder / "lake")
+
+
+@pytest.fixture(scope="session")
+def vae(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An exported autoencoder: 4 frames and 8 by 8 pixels become one place of its latents. It passes any gate."""
+    import torch
+
+    from cineray.models.autoencoder import HeldOut
+    from cineray.models.autoencoder_config import VaeLiteShape
+    from cineray.models.vae_lite import VaeLite
+    from cineray.models.vae_lite_file import write_vae_lite
+
+    path = str(tmp_path_factory.mktemp("vae") / "autoencoder.safetensors")
+    torch.manual_seed(0)
+    model = VaeLite(VaeLiteShape(width=8, blocks=1, channels=4)).eval()
+    model.set_statistics(torch.zeros(4), torch.ones(4))
+    write_vae_lite(model, path, HeldOut(psnr_db=40.0, temporal_psnr_db=40.0, flicker_ratio=1.0, clips=8))
+    return path

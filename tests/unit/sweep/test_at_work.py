@@ -17,9 +17,12 @@ from cineray.sweep.at_work import TrialAtWork
 from cineray.sweep.judging import definite
 from cineray.sweep.reporting import report_of
 from cineray.sweep.training import Ended, Judged, Training
+from cineray.sweep.trial_folder import TrialFolder
 from cineray.sweep.trial_job import trial_job
 from cineray.train import RunFolder, run_local
 from cineray.train.checkpoint_manifest import steps_in
+from cineray.train.clip_losses import read_clip_losses
+from cineray.train.recorder import summary_of
 from cineray.train.run_folder import RunSuperseded
 from cineray.train.stop import StopRequest
 
@@ -88,11 +91,34 @@ def test_each_judgement_is_a_report_and_the_last_says_that_it_is_done(begun: Cal
     judged = [event for event in RunFolder.open(trial.run_uri()).events() if event["event"] == "validated"]
     assert [one["validation/headline"] for one in told] == [one["metrics"]["validation/headline"] for one in judged]
     assert trial.reports() == [{name: value for name, value in one.items() if name != "done"} for one in told]
+    kept = read_clip_losses(trial.run_uri())
+    assert kept is not None, "for comparisons clip by clip, of the last judgement"
+    assert (kept.step, len(kept.right)) == (8, 8)
     late = report_of(trial, step=4, metrics=judged[0]["metrics"], wall_seconds=1.0)
     assert (late["clips"], late["frames"]) == (16, 64), "however far the run has come since"
     ended = trial.ended()
     assert ended is not None
     assert (ended["state"], ended["why"]) == ("done", "")
+
+
+def test_what_bounds_a_trial_is_not_what_the_sweep_asks_of_it(begun: Callable[..., SweepFolder]) -> None:
+    """It is judged and saved as often as the sweep says; that takes most of this small one's life."""
+    sweep = begun(1e-3)
+    reports(at_work(sweep))
+    trial = sweep.trial(0)
+    run = RunFolder.open(trial.run_uri())
+    seconds = summary_of(run)["seconds"]
+    assert seconds["evaluation"] > 0
+    assert seconds["checkpoint_save"] > 0
+    own = sum(spent for cause, spent in seconds.items() if cause not in ("evaluation", "checkpoint_save"))
+    told = report_of(trial, step=8, metrics={}, wall_seconds=1.0)
+    assert told["goodput"] == pytest.approx(seconds["productive"] / own)
+    assert told["bound"] not in ("validation", "checkpoints")
+    searched = TrialFolder(trial.uri, {**trial.facts, "fields": {"checkpoint.every_seconds": 1}})
+    own += seconds["checkpoint_save"]
+    assert report_of(searched, step=8, metrics={}, wall_seconds=1.0)["goodput"] == pytest.approx(
+        seconds["productive"] / own
+    ), "what a search decides about counts"
 
 
 def test_a_trial_that_is_told_to_end_saves_and_another_start_goes_on(begun: Callable[..., SweepFolder]) -> None:

@@ -47,6 +47,14 @@ def test_the_hungriest_trial_decides(made: ModuleType) -> None:
     assert capacity_of(made.sweep_job(), needs, CLUSTER, one_machine=False).concurrent == 2
 
 
+def test_what_only_gpus_say_is_no_objective_of_trials_on_cores(made: ModuleType) -> None:
+    """Whether trials get GPUs is decided by the cluster, where the job leaves it open."""
+    told = {"objectives": [{"name": "skill"}, {"name": "mfu"}]}
+    assert fit(made, CLUSTER, **told).concurrent == 4
+    with pytest.raises(UsageError, match="objectives has mfu, which only trainings on GPUs say, and here trials train"):
+        fit(made, {"CPU": 64.0}, **told)
+
+
 def test_evaluations_have_their_own_part(made: ModuleType) -> None:
     judge = JudgeConfig(evaluate=EvaluateConfig(), evaluate_cpus=4, evaluate_gpus=1)
     found = fit(made, CLUSTER, judge=judge)
@@ -59,6 +67,28 @@ def test_on_one_machine_without_gpus_trials_go_one_at_a_time(made: ModuleType) -
     assert (found.concurrent, found.share.decode_cpus, found.limited_by) == (1, 8.0, "one machine")
     cpus_of_a_cluster = fit(made, {"CPU": 8.0}, one_machine=False)
     assert cpus_of_a_cluster == Capacity(4, Share(1.0, None), "CPU")
+
+
+def test_a_share_holds_a_decode_process_whatever_that_reserves(made: ModuleType) -> None:
+    wide = fit(made, {"CPU": 10.0}, base=made.base_job(feed={"cpus_per_task": 4.0}))
+    assert (wide.concurrent, wide.share.decode_cpus) == (2, 4.0), "5 cores each, one of them trains"
+    half = fit(made, {"CPU": 6.0}, base=made.base_job(feed={"cpus_per_task": 0.5}), share=ShareConfig(decode_cpus=0.5))
+    assert (half.concurrent, half.share.decode_cpus) == (4, 0.5)
+    jobs = [made.base_job(feed=told) for told in ({"workers": 2}, {"cpus_per_task": 3.0})]
+    both = capacity_of(made.sweep_job(), most_needed(jobs, {}), {"CPU": 8.0}, one_machine=False)
+    assert (both.concurrent, both.share.decode_cpus) == (2, 3.0)
+
+
+def test_the_object_store_holds_what_ranks_have_in_their_hands(made: ModuleType) -> None:
+    """A step of 4 clips of 4 frames of 16 x 16 is 12,288 bytes. Ten of them in hand and one at work are 135,168."""
+    base = made.base_job(feed={"prefetch_steps": 10})
+    assert most_needed([base], {}).ahead_bytes == 11 * 12_288
+    here = {"CPU": 64.0, "object_store_memory": 3.5 * 135_168 / 0.4}
+    found = fit(made, here, base=base)
+    assert (found.concurrent, found.limited_by) == (3, "object store")
+    assert (found.share.object_store_bytes or 0) > 135_168
+    with pytest.raises(UsageError, match=r"hold 122,880,012,288 bytes .* 1,600,000,000 of .* Lower feed\.pref"):
+        fit(made, CLUSTER | {"object_store_memory": 4e9}, base=made.base_job(feed={"prefetch_steps": 10**7}))
 
 
 # ---- machines that are not alike -------------------------------------------------------------------------------------

@@ -8,8 +8,10 @@ from types import ModuleType
 import pytest
 
 from cineray.errors import UsageError
-from cineray.sweep import NodePrice, PricesConfig
+from cineray.sweep import Choice, NodePrice, PricesConfig
+from cineray.sweep.capacity import Share
 from cineray.sweep.costs import bill_of, cost_of, machines, rate_per_hour
+from cineray.sweep.trial_job import trial_job
 
 GPU, CPU = NodePrice(per_hour=32, cpus=64, gpus=8), NodePrice(per_hour=4, cpus=16)
 
@@ -46,6 +48,17 @@ def test_a_trainer_takes_a_gpu_where_there_is_one(made: ModuleType) -> None:
     assert rate(made, of_cpus, workers=1, gpus=None, decode=2) == 4 * 4 / 16
     with pytest.raises(UsageError, match="a machine of type cpu has none"):
         rate(made, of_cpus, workers=1, gpus=1, decode=2)
+
+
+def test_who_is_given_a_larger_share_pays_for_it_and_nobody_decodes_with_more(made: ModuleType) -> None:
+    """A core is 1 an hour; each trial trains on one."""
+    prices = PricesConfig(nodes={"cpu": NodePrice(per_hour=8, cpus=8)}, train="cpu")
+    job = made.judged(made.sweep_job(base=made.base_job(feed={"cpus_per_task": 0.5})))
+    rates = [rate_per_hour(trial_job(job, {"stride": 1}, share=Share(cpus)), prices) for cpus in (0.5, 1.0, 3.0)]
+    assert rates == [1.5, 2.0, 4.0]
+    by_workers = made.sweep_job(space={"workers": Choice(field="feed.workers", values=(2, 0))})
+    with pytest.raises(UsageError, match=r"feed\.workers is 0, .* also for those of other trials"):
+        trial_job(made.judged(by_workers), {"workers": 0}, share=Share(2.0))
 
 
 def test_money_is_seconds_at_a_rate() -> None:

@@ -74,6 +74,30 @@ def test_an_interval_covers_the_true_rate_as_often_as_it_says() -> None:
     assert hits >= 50, "about 95 % of 60; one by one they would cover it in about 30"
 
 
+@pytest.mark.parametrize("trainings", [2, 3, 5])
+def test_an_interval_over_few_trainings_covers_the_true_rate_as_often_as_it_says(trainings: int) -> None:
+    """Each training has a pace of its own, 5 % apart, beside steps that differ: resampling two such trainings covers
+    the truth in 60 of 100, three in 80."""
+    generator = np.random.default_rng(trainings)
+    hits = {"clips_per_s": 0, "data_wait": 0}
+    for _ in range(300):
+        kept = []
+        for pace in np.exp(0.05 * generator.standard_normal(trainings)):
+            steps = pace * np.repeat(generator.gamma(100, 0.01, 6), 10)
+            share = 0.2 + 0.02 * generator.standard_normal()
+            kept.append([row(step, float(one), waited=share * float(one)) for step, one in enumerate(steps)])
+        found = figures(kept)
+        for name, truth in (("clips_per_s", 8.0), ("data_wait", 0.2)):
+            hits[name] += found[name]["low"] <= truth <= found[name]["high"]
+    assert all(275 <= hit <= 296 for hit in hits.values()), f"285 of 300, and what chance makes of that: {hits}"
+
+
+def test_of_a_share_an_interval_does_not_leave_what_a_share_can_be() -> None:
+    found = figures([[row(step, 1.0, waited=share) for step in range(9)] for share in (0.0, 0.3)])["data_wait"]
+    assert (found["low"], found["high"]) == (0.0, 1.0), "two trainings that differ so much say nothing"
+    assert found["value"] == pytest.approx(0.15)
+
+
 def test_trainings_that_differ_are_less_sure_than_ones_that_agree() -> None:
     def width(*seconds: float) -> float:
         one = figures([[row(step, pace) for step in range(50)] for pace in seconds])["clips_per_s"]

@@ -10,7 +10,7 @@ import pytest
 from cineray.errors import UsageError
 from cineray.evaluate import EvaluateConfig
 from cineray.sweep import Asha, JudgeConfig, NodePrice, ObjectiveSpec, PricesConfig
-from cineray.sweep.objectives import OBJECTIVES, compared_while_training, objective_of, objectives_of
+from cineray.sweep.objectives import OBJECTIVES, check_gpus, compared_while_training, objective_of, objectives_of
 
 REPORT = {
     "validation/skill_linear": 0.4,
@@ -78,6 +78,27 @@ def test_metrics_that_should_be_like_real_clips_need_a_direction(made: ModuleTyp
     narrow = made.sweep_job(judge=JudgeConfig(evaluate=EvaluateConfig(metrics=("motion_ok",))))
     with pytest.raises(UsageError, match=r"judge\.evaluate\.metrics has not speed_error"):
         objective_of(ObjectiveSpec(name="evaluate/speed_error"), narrow)
+
+
+def test_figures_of_the_validation_are_known_by_their_names(made: ModuleType) -> None:
+    """The job judges by four noise levels."""
+    job = made.sweep_job()
+    assert objective_of(ObjectiveSpec(name="validation/skill_linear3"), job).goal == "max"
+    assert objective_of(ObjectiveSpec(name="validation/bin3"), job).goal == "min"
+    with pytest.raises(
+        UsageError, match=r"validation/hedline: .* no figure hedline; did you mean validation/headline\?"
+    ):
+        objective_of(ObjectiveSpec(name="validation/hedline"), job)
+    with pytest.raises(UsageError, match=r"no figure bin7; .*\(base\.validation\.bins=4\) bin0 to bin3"):
+        objective_of(ObjectiveSpec(name="validation/bin7"), job)
+
+
+def test_what_only_gpus_say_is_refused_where_trials_train_without(made: ModuleType) -> None:
+    job = made.sweep_job(objectives=tuple(ObjectiveSpec(name=name) for name in ("skill", "mfu", "gpu_stall")))
+    check_gpus(job, 1.0)
+    check_gpus(made.sweep_job(), 0.0)
+    with pytest.raises(UsageError, match=r"objectives has mfu, gpu_stall, which only .* leave it out, or sweep on"):
+        check_gpus(job, 0.0)
 
 
 def test_a_scheduler_compares_by_what_is_known_while_training(made: ModuleType) -> None:

@@ -11,8 +11,10 @@ import pytest
 from cineray.sweep import FinalistsConfig, ObjectiveSpec, SweepFolder, TrialBudget
 from cineray.sweep.capacity import Share
 from cineray.sweep.judging import definite
+from cineray.sweep.measured import step_seconds
 from cineray.sweep.trial_job import trial_job
-from cineray.train import run_local
+from cineray.train import RunFolder, run_local
+from cineray.train.ledger import last_of_each_step, read_all_rows
 from cineray.train.stop import StopRequest
 
 pytest.importorskip("ray")
@@ -66,3 +68,22 @@ def test_only_ledgers_stay_and_figures_have_intervals(sweep: SweepFolder, monkey
         assert not {"checkpoints", "ray", "compile-cache"} & left
     again = ray_alone.measure_alone(sweep.job(), trial, StopRequest())
     assert again["steps"] != facts["steps"] or again["figures"] != facts["figures"], "it was trained anew"
+
+
+@pytest.mark.slow
+def test_what_it_was_in_the_sweep_is_without_the_same_seconds_of_warm_up(
+    made: ModuleType, lake: str, sweep: SweepFolder
+) -> None:
+    trial = sweep.trial(0)
+    assert ray_alone.in_the_sweep(sweep.job(), trial) == {}, "it has no run any more"
+    run_local(made.base_job(lake, steps=12, feed={"driver": "local"}), uri=trial.run_uri())
+    rows = last_of_each_step(read_all_rows(RunFolder.open(trial.run_uri()).folder("ledger")))
+    times = [step_seconds(row) for row in rows]
+
+    def told(warmup_seconds: float) -> dict[str, float]:
+        finalists = FinalistsConfig(warmup_seconds=warmup_seconds)
+        return ray_alone.in_the_sweep(sweep.job().model_copy(update={"finalists": finalists}), trial)
+
+    assert told(0.0)["clips_per_s"] == pytest.approx(4 * 12 / sum(times))
+    assert told(sum(times[:5]))["clips_per_s"] == pytest.approx(4 * 7 / sum(times[5:]))
+    assert told(sum(times) + 1) == {}, "it did not train for longer"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -22,7 +23,7 @@ from cineray.train.stop import StopRequest
 pytest.importorskip("ray")
 import ray
 
-from cineray.sweep import ray_sweep
+from cineray.sweep import ray_sweep, ray_tune
 from cineray.sweep.ray_desk import NO_DRIVER, Desk, DeskLost
 from cineray.sweep.ray_sweep import _Sweeping
 from cineray.sweep.ray_trial import is_own_fault, may_be_the_machine
@@ -79,12 +80,12 @@ def test_a_trial_that_is_stopped_has_ended_when_it_has_left(sweep_of: Callable[.
     listener.stopped(1, "stopped", "asha: others are better")
     assert desk.told_of == [("the sweep (asha: others are better)", 1)]
     assert sweep.trial(1).ended() is None, "it still trains, and saves"
-    assert not listener.has_ended.is_set()
+    assert listener.newly_ended() == set()
     listener.left(1)
     ended = sweep.trial(1).ended()
     assert ended is not None
     assert (ended["state"], ended["why"]) == ("stopped", "asha: others are better")
-    assert listener.has_ended.is_set()
+    assert (listener.newly_ended(), listener.newly_ended()) == ({1}, set())
 
 
 def test_a_trial_that_has_its_budget_before_it_hears_of_that_is_done(sweep_of: Callable[..., SweepFolder]) -> None:
@@ -209,7 +210,7 @@ def test_what_only_shows_a_sweep_does_not_end_it(
 
     sweep = sweep_of()
     here, listener = sweeping(sweep, Broken()), listener_of(sweep)
-    listener.has_ended.set()
+    listener._end_is_told(0)
     monkeypatch.setattr(ray_sweep, "write_results", unwritable)
     monkeypatch.setattr(ray_sweep, "remove_orphans", lambda: 0)
     proposals: Any = SimpleNamespace(closed="")
@@ -315,3 +316,15 @@ def test_trained_trials_without_an_evaluation_get_one_at_the_next_start(
     assert (first.why, second.why) == ("it could not be evaluated: CUDA out of memory", "")
     assert second.last["evaluate/flicker"] == 0.5
     assert here._board.news()[1] == ["trial 0: it could not be evaluated: ValueError: still not"]
+
+
+def test_what_killed_drivers_left_on_this_machine_is_found_though_the_sweep_lies_in_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    here: Any = SimpleNamespace(uri="s3://bucket/sweeps/a")
+    other: Any = SimpleNamespace(uri="s3://bucket/sweeps/b")
+    left, others = (tempfile.mkdtemp(prefix=ray_tune._scratch_prefix(one)) for one in (here, other))
+    assert (ray_tune.scratch_of(here), ray_tune.scratch_of(other)) == ([left], [others])
+    ray_tune.remove_scratch(here)
+    assert [path.name for path in tmp_path.iterdir()] == [Path(others).name]

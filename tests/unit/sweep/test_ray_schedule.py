@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from cineray.sweep import Asha, DataBoundConfig, Median, ObjectiveSpec, Pbt, Swe
 from cineray.sweep.parameters import FloatRange
 
 pytest.importorskip("ray")
+from cineray.sweep.clock import Clock
 from cineray.sweep.ray_schedule import bound_by_data, scheduler_of, with_score
 
 
@@ -111,6 +113,66 @@ def test_median_stopping_compares_with_the_trials_before(made: ModuleType) -> No
     assert [(number, state) for number, state, _ in told] == [(2, "stopped")]
     assert told[0][2].startswith("median: the best noisiest loss so far, 0.8 after 10.1 seconds")
     assert set(decisions) == {"CONTINUE"}
+
+
+def loss_of(job: SweepJob, seconds: float, loss: float) -> dict[str, Any]:
+    return report(job, seconds=seconds, loss=loss)
+
+
+def median_job(made: ModuleType, **told: Any) -> SweepJob:
+    names = (ObjectiveSpec(name="noisiest_loss"),)
+    job: SweepJob = made.sweep_job(
+        objectives=names, **{"budget": TrialBudget(seconds=40), "scheduler": Median()} | told
+    )
+    return job
+
+
+def test_median_stopping_compares_trials_that_were_judged_a_moment_after_one_another(made: ModuleType) -> None:
+    """Judged at the first step after 10.5 s, 21 s and 31.5 s, each as its steps happen to fall."""
+    job = median_job(made)
+    drawn = random.Random(0)
+    ended = 0
+    for _ in range(100):
+        told = Told()
+        scheduler = scheduler_of(job, told, dict)
+        for number in range(4):
+            course = [loss_of(job, 10.5 * at + drawn.uniform(0, 0.1), 0.5) for at in (1, 2, 3)]
+            scheduler.replay(number, [*course, loss_of(job, drawn.uniform(39, 41), 0.4)])
+        scheduler.on_trial_result(None, trial(9), loss_of(job, 10.5 + drawn.uniform(0, 0.1), 50.0))
+        ended += len(told)
+    assert ended == 100
+
+
+def test_median_stopping_compares_with_what_was_shown_until_then_and_not_with_ends(made: ModuleType) -> None:
+    """Who ended a moment before its time was not that good at its last judgement."""
+    job = median_job(made)
+    told = Told()
+    scheduler = scheduler_of(job, told, dict)
+    for number in range(4):
+        scheduler.replay(number, [loss_of(job, at, 1.0) for at in (10.6, 21.1, 31.6)] + [loss_of(job, 39.5, 0.0)])
+    one = trial(9)
+    for at in (10.5, 21.0, 31.5):
+        scheduler.on_trial_result(None, one, loss_of(job, at, 0.99))
+    assert told == []
+
+
+def test_median_stopping_ends_nobody_before_its_first_share(made: ModuleType) -> None:
+    """Of 40 s the judgement after 10.5 s is before 0.3 of them, and behind 0.26 of them."""
+    for first, ended in ((0.3, 0), (0.26, 1)):
+        job, told = median_job(made, scheduler=Median(first=first)), Told()
+        scheduler = scheduler_of(job, told, dict)
+        for number in range(4):
+            scheduler.replay(number, [loss_of(job, 10.6, 0.5), loss_of(job, 21.1, 0.5)])
+        scheduler.on_trial_result(None, trial(9), loss_of(job, 10.5, 50.0))
+        assert len(told) == ended
+
+
+def test_a_judgement_counts_as_of_its_part_of_the_budget(made: ModuleType) -> None:
+    seconds, steps = median_job(made), median_job(made, budget=TrialBudget(steps=10))
+    assert [Clock.of(seconds).judged_at(seconds, {"seconds": at}) for at in (10.5, 24.0, 40.2)] == [10, 20, 40]
+    assert [Clock.of(steps).judged_at(steps, {"step": at}) for at in (3, 6, 9, 10)] == [2.5, 5, 7.5, 10]
+    clips = median_job(made, scheduler=Median(unit="clips", longest=1000))
+    assert Clock.of(clips).judged_at(clips, {"clips": 333}) == 333, "trials are judged at unlike numbers of clips"
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_failures_by_config_are_marked_and_failures_by_machines_tried_again(
     assert why[WRONG] == "UsageError: no such autoencoder"
     assert why[ALWAYS_DIES] == "failed 2 times; the last time: PlaceError: the store is on fire"
     assert result["best"] == 0
-    assert result["leaks"] == {"placement_groups": 0, "actors": 0, "store_bytes": 0}
+    assert result["leaks"] == {"placement_groups": 0, "actors": 0, "store_bytes": 0, "disk_bytes": 0}
     assert not (tmp_path / "sweep" / "tune").exists() or not list((tmp_path / "sweep" / "tune").iterdir())
 
     sweep = SweepFolder.open(str(tmp_path / "sweep"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +15,9 @@ import pytest
 from cineray.config import load_job
 from cineray.evaluate import EvaluateConfig
 from cineray.evaluate.evaluation import write_evaluation
+from cineray.report.sweep_record import read_sweep
 from cineray.sweep import (
+    Asha,
     Choice,
     FloatRange,
     JudgeConfig,
@@ -26,94 +28,15 @@ from cineray.sweep import (
     SweepFolder,
     TrialFolder,
 )
-from cineray.sweep.objectives import objectives_of
-from cineray.sweep.pareto import best_of, pareto_set, ranked
-from cineray.sweep.results import finalists, result_of, winners, write_results
-from cineray.sweep.tidy import tidy
-from cineray.sweep.trial_record import TrialRecord, TrialRecords
+from cineray.sweep.results import result_of, write_results
+from cineray.sweep.tidy import NEVER_CHOSEN, bytes_left, tidy, tidy_ended
+from cineray.sweep.trial_record import TrialRecords
 from cineray.train.job_kinds import JOB_KINDS
 
 SPACE = {
     "stride": Choice(field="recipe.sampling.stride", values=(1, 2, 4)),
     "patch": Choice(field="model.patch", values=([1, 8, 8], [1, 4, 4])),
 }
-
-
-def objectives(made: ModuleType, *, tolerance: float = 0.0) -> Any:
-    specs = (ObjectiveSpec(name="skill", tolerance=tolerance), ObjectiveSpec(name="clips_per_s"))
-    return objectives_of(made.sweep_job(objectives=specs))
-
-
-def values(*pairs: tuple[float, float]) -> dict[int, dict[str, float]]:
-    return {number: {"skill": skill, "clips_per_s": pace} for number, (skill, pace) in enumerate(pairs)}
-
-
-def test_the_pareto_set_is_what_no_other_beats(made: ModuleType) -> None:
-    trials = values((0.70, 10), (0.68, 25), (0.68, 24), (0.50, 60), (0.70, 10), (0.9, math.nan))
-    assert pareto_set(trials, objectives(made)) == [0, 1, 3, 4]
-
-
-@pytest.mark.parametrize(("tolerance", "best"), [(0.0, 0), (0.05, 1), (0.5, 2)])
-def test_a_tolerance_lets_the_next_objective_decide(made: ModuleType, tolerance: float, best: int) -> None:
-    assert best_of(values((0.70, 10), (0.68, 25), (0.50, 60)), objectives(made, tolerance=tolerance)) == best
-
-
-def test_of_equals_the_first_is_taken_and_of_nothing_none(made: ModuleType) -> None:
-    assert best_of(values((0.7, 10), (0.7, 10)), objectives(made)) == 0
-    assert best_of(values((math.nan, 10)), objectives(made)) is None
-    assert ranked(values((0.5, 10), (math.nan, 1), (0.7, 10)), objectives(made)) == [2, 0]
-
-
-def test_only_trials_with_the_whole_budget_win(made: ModuleType) -> None:
-    told = [
-        made.record(0, {}, skill=0.5, clips_per_s=10.0),
-        made.record(1, {}, state="stopped", skill=0.9, clips_per_s=99.0),
-        made.record(2, {}, state="", skill=0.9, clips_per_s=99.0),
-    ]
-    assert winners(told, objectives(made)) == ([0], 0)
-
-
-def test_the_best_is_chosen_by_what_it_does_alone(made: ModuleType) -> None:
-    """Beside others trial 0 was the faster one; alone it is the slower."""
-    told = [
-        made.record(n, {}, skill=skill, clips_per_s=pace)
-        for n, (skill, pace) in enumerate([(0.70, 30.0), (0.71, 20.0)])
-    ]
-    assert winners(told, objectives(made, tolerance=0.1)) == ([0, 1], 0)
-    assert finalists(told, objectives(made, tolerance=0.1), 1) == [0]
-    alone = [
-        TrialRecord(
-            number=one.number,
-            values={},
-            state="done",
-            reports=one.reports,
-            alone={"figures": {"clips_per_s": {"value": pace, "low": pace - 1, "high": pace + 1, "n": 9}}},
-        )
-        for one, pace in zip(told, (31.0, 40.0), strict=True)
-    ]
-    assert winners(alone, objectives(made, tolerance=0.1)) == ([1], 1), "the set and the best by the same figures"
-    assert finalists(alone, objectives(made, tolerance=0.1), 2) == [0, 1], "who is measured does not change by it"
-
-
-def test_like_is_compared_with_like(made: ModuleType) -> None:
-    """Trial 2 was beaten by trial 0 beside others; that trial 0, measured again, is slower than trial 2 was then says
-    nothing of the two. Between trials 0 and 1, both measured alone, that counts."""
-    by_loss = objectives_of(
-        made.sweep_job(objectives=(ObjectiveSpec(name="noisiest_loss"), ObjectiveSpec(name="clips_per_s")))
-    )
-    beside = [(0.139, 320.0), (0.129, 290.0), (0.206, 300.0), (0.300, 110.0)]
-    told = [made.record(n, {}, noisiest_loss=loss, clips_per_s=pace) for n, (loss, pace) in enumerate(beside)]
-    assert winners(told, by_loss) == ([0, 1], 1)
-
-    def measured(**alone: float) -> list[TrialRecord]:
-        figures = {f"trial{n}": {"clips_per_s": {"value": alone[f"trial{n}"]}} for n in (0, 1)}
-        return [replace(one, alone={"figures": figures.get(f"trial{one.number}", {})}) for one in told]
-
-    assert winners(measured(trial0=280.0, trial1=260.0), by_loss) == ([0, 1], 1)
-    assert winners(measured(trial0=280.0, trial1=285.0), by_loss) == ([1], 1), "alone trial 1 is the faster, too"
-    assert finalists(measured(trial0=280.0, trial1=285.0), by_loss, 3) == [1, 0], "who is measured stays the same"
-    nothing_found = [replace(one, alone={"figures": {}}) for one in told]
-    assert winners(nothing_found, by_loss) == ([0, 1], 1), "a measurement without a figure measured nothing"
 
 
 # ---- the files -------------------------------------------------------------------------------------------------------
@@ -146,6 +69,7 @@ def sweep(made: ModuleType, tmp_path: Path) -> SweepFolder:
     add(3, 1, 0.05, state="stopped")
     add(4, 2, state="failed")
     add(5, 4, math.nan, state="")
+    driver.note("capacity", concurrent=3, limited_by="CPU")
     driver.note("leaks", placement_groups=0, actors=0, store_bytes=0)
     driver.close("done")
     return sweep
@@ -156,9 +80,10 @@ def test_the_result_says_who_won_and_by_which_figures(sweep: SweepFolder) -> Non
     assert json.loads(Path(sweep.uri, "sweep-result.json").read_text()) == told, "plain values, and nothing that is NaN"
     assert (told["pareto"], told["best"], told["best_job"]) == ([1, 2], 2, "best.yaml")
     first, best = told["trials"][1], told["trials"][2]
+    assert told["concurrent"] == 3
     assert best["objectives"]["clips_per_s"] == {
         **{"value": 33.0, "low": 32.0, "high": 34.0, "n": 50},
-        **{"measured": "alone", "in_the_sweep": 30.0},
+        **{"measured": "alone", "in_the_sweep": 30.0, "in_the_sweep_warm": None},
     }
     assert first["objectives"]["clips_per_s"]["measured"] == "in the sweep"
     assert [point["skill"] for point in first["curve"]] == [0.2, 0.4, 0.6, 0.7]
@@ -167,6 +92,24 @@ def test_the_result_says_who_won_and_by_which_figures(sweep: SweepFolder) -> Non
     assert told["trials"][5]["objectives"] == {"clips_per_s": told["trials"][5]["objectives"]["clips_per_s"]}
     assert told["leaks"] == {"placement_groups": 0, "actors": 0, "store_bytes": 0}
     assert told["trials"][2]["run"] == "trials/0002/run"
+
+
+def test_what_was_measured_alone_is_told_also_when_nobody_chose_by_it(made: ModuleType, tmp_path: Path) -> None:
+    job = made.judged(made.sweep_job(objectives=(ObjectiveSpec(name="noisiest_loss"),)))
+    sweep = SweepFolder.create(job, str(tmp_path / "sweep"))
+    report = made.report(10, 10.0, clips_per_s=100.0) | {"validation/headline": 0.1}
+    figures = {"clips_per_s": {"value": 300.0, "low": 290.0, "high": 310.0, "n": 9}}
+    trial = made.add_trial(sweep, 0, {"stride": 1}, report)
+    trial.keep("alone", {"figures": figures, "in_the_sweep": {"clips_per_s": 250.0}, "repeats": 3})
+    told = write_results(sweep)
+    alone = {**figures["clips_per_s"], "measured": "alone", "in_the_sweep": 100.0, "in_the_sweep_warm": 250.0}
+    assert told["trials"][0]["figures"] == {"clips_per_s": alone}
+    assert list(told["trials"][0]["objectives"]) == ["noisiest_loss"]
+    (row,) = pq.read_table(Path(sweep.uri, "trials.parquet")).to_pylist()
+    assert [row[f"alone/clips_per_s/{part}"] for part in ("value", "low", "high")] == [300.0, 290.0, 310.0]
+    shown = read_sweep(sweep.uri, told).trials[0]
+    assert shown.value("clips_per_s") == 300.0, "as the page draws it"
+    assert shown.alone["clips_per_s"].said("") == "290 to 310, alone; 250 in the sweep, as warm"
 
 
 def test_seconds_of_trials_that_made_no_candidate_are_told(sweep: SweepFolder) -> None:
@@ -212,6 +155,23 @@ def test_trials_that_could_not_be_chosen_are_told(sweep: SweepFolder, made: Modu
         "clips per second is not known of 1 of 4 trials that had the whole budget (6), so"
     )
     assert (told["pareto"], told["best"]) == ([1, 2], 2)
+
+
+def test_trials_one_at_a_time_had_nobody_beside_them(sweep: SweepFolder) -> None:
+    drivers = Path(sweep.uri, "drivers")
+    for log in (path for path in drivers.rglob("*") if path.is_file()):
+        log.write_text(re.sub('"concurrent": ?3', '"concurrent": 1', log.read_text()))
+    told = write_results(sweep)
+    assert told["concurrent"] == 1
+    (note,) = told["notes"]
+    assert "of trials 0, 1 in the sweep, one trial at a time, with their first seconds: two" in note
+
+
+@pytest.mark.parametrize("name", ["goodput", "wall_seconds"])
+def test_what_cannot_be_measured_alone_is_told(made: ModuleType, tmp_path: Path, name: str) -> None:
+    job = made.judged(made.sweep_job(objectives=(ObjectiveSpec(name="skill"), ObjectiveSpec(name=name))))
+    (note,) = write_results(SweepFolder.create(job, str(tmp_path / "sweep")))["notes"]
+    assert "is as it was in the sweep, beside other trials, and is not measured alone: it counts" in note
 
 
 def test_budgets_that_were_not_equal_are_told(sweep: SweepFolder, made: ModuleType) -> None:
@@ -275,18 +235,40 @@ def weights_of(trial: TrialFolder) -> Path:
     return weights
 
 
-def test_a_sweep_that_chose_nobody_removes_nothing(made: ModuleType, tmp_path: Path) -> None:
+def test_a_sweep_that_chose_nobody_keeps_all_that_may_still_be_chosen(made: ModuleType, tmp_path: Path) -> None:
     """Nobody knows how the trials stand by an objective; their weights are all that there is to find it out by."""
     objectives = (ObjectiveSpec(name="skill"), ObjectiveSpec(name="mfu"))
     job = made.judged(made.sweep_job(objectives=objectives))
     sweep = SweepFolder.create(job, str(tmp_path / "sweep"))
     states = ("done", "stopped", "failed")
-    told = [made.add_trial(sweep, n, {"stride": 1}, made.report(8, 9.0), state=state) for n, state in enumerate(states)]
-    kept = [weights_of(trial) for trial in told]
+    kept = [
+        weights_of(made.add_trial(sweep, number, {"stride": 1}, made.report(8, 9.0), state=state))
+        for number, state in enumerate(states)
+    ]
     result = write_results(sweep)
-    assert tidy(sweep, job, best=result["best"], finalists=[]) == []
-    assert all(path.exists() for path in kept)
-    assert result["notes"][-1] == "no trial was chosen, so all keep their checkpoints, though keep is finalists"
+    tidy(sweep, job, best=result["best"], finalists=[])
+    assert [path.exists() for path in kept] == [True, False, False], "those without the whole budget cannot be chosen"
+    told = "no trial was chosen, so all that are done keep their checkpoints, though keep is finalists"
+    assert result["notes"][-1] == told
+
+
+@pytest.mark.parametrize("state", ["done", "stopped", "data-bound", "failed", "lost", ""])
+@pytest.mark.parametrize(
+    ("keep", "scheduler"), [("finalists", Asha()), ("all", Asha()), ("best", Pbt(explore=("stride",)))]
+)
+def test_weights_of_a_trial_that_cannot_be_chosen_go_while_others_train(
+    made: ModuleType, tmp_path: Path, state: str, keep: str, scheduler: Any
+) -> None:
+    job = made.judged(made.sweep_job(keep=keep, scheduler=scheduler))
+    sweep = SweepFolder.create(job, str(tmp_path / "sweep"))
+    trial = made.add_trial(sweep, 0, {"stride": 1}, made.report(8, 9.0), state=state)
+    weights = weights_of(trial)
+    tidy_ended(trial, job)
+    assert weights.exists() == (keep != "finalists" or state in ("done", "lost", ""))
+    kept: dict[str, Any] = {"best": None, "finalists": []}
+    assert bytes_left(sweep, job, **kept) == (7 if weights.exists() and keep == "best" and state in NEVER_CHOSEN else 0)
+    tidy(sweep, job, **kept)
+    assert bytes_left(sweep, job, **kept) == 0
 
 
 def test_a_trial_that_lost_its_machines_keeps_its_weights(sweep: SweepFolder, made: ModuleType) -> None:

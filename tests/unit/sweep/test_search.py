@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from cineray.sweep import Choice, FloatRange, ObjectiveSpec, Pbt, SearchConfig, SweepJob, Variants
+from cineray.config import override
+from cineray.errors import UsageError
+from cineray.sweep import (
+    Choice,
+    FloatRange,
+    IntRange,
+    NodePrice,
+    ObjectiveSpec,
+    Pbt,
+    PricesConfig,
+    SearchConfig,
+    SweepJob,
+    TrialBudget,
+    Variants,
+)
+from cineray.sweep.judging import definite
+from cineray.sweep.notes import notes_of, partial_grid
 from cineray.sweep.objectives import objectives_of
-from cineray.sweep.search import Search
+from cineray.sweep.search import Search, trials_of
 from cineray.sweep.trial_record import TrialRecord
 
 SPACE: dict[str, Any] = {
@@ -80,6 +97,42 @@ def test_a_grid_tries_every_combination_once(made: ModuleType) -> None:
     assert [tuple(one.values.values()) for one in every if one] == [(s, size) for s in (1, 2, 4) for size in "ab"]
 
 
+def test_a_grid_is_whole_unless_somebody_says_how_many(made: ModuleType) -> None:
+    space = {"seed": Choice(field="seed", values=tuple(range(24)))}
+    search = Search(made.sweep_job(space=space, search=SearchConfig(kind="grid")))
+    every = [search.propose(number, []) for number in range(search.total)]
+    assert [one.values["seed"] for one in every if one] == list(range(24))
+    assert trials_of(made.sweep_job(space=SPACE)) == 16, "of what is no grid"
+
+
+def test_a_grid_that_nobody_can_have_meant_is_not_begun(made: ModuleType) -> None:
+    space = {name: Choice(field=name, values=tuple(range(1, 51))) for name in ("seed", "micro_batch")}
+    told = {"space": space, "search": SearchConfig(kind="grid")}
+    with pytest.raises(UsageError, match=r"the grid has 2,500 combinations, and nothing says how many.*set trials to"):
+        trials_of(made.sweep_job(**told))
+    assert trials_of(made.sweep_job(**told, trials=2500)) == 2500
+
+
+def test_how_many_trials_a_sweep_is_stands_in_its_record(made: ModuleType, lake: str) -> None:
+    """Then it is the same sweep tomorrow, whatever is usual by then."""
+    grid = definite(made.sweep_job(lake, search=SearchConfig(kind="grid")))
+    assert (grid.trials, definite(grid)) == (3, grid)
+    assert definite(made.sweep_job(lake)).trials == 16
+    more = override(made.sweep_job(lake, search=SearchConfig(kind="grid")), ["space.stride.values=[1, 2, 3, 4]"])
+    assert definite(more).trials == 4, "laid over a job, it counts the values that there are then"
+
+
+def test_a_grid_that_is_tried_in_part_says_so(made: ModuleType) -> None:
+    space = {"seed": Choice(field="seed", values=tuple(range(24)))}
+    told = {"space": space, "search": SearchConfig(kind="grid")}
+    (note,) = partial_grid(made.sweep_job(**told, trials=16))
+    assert note.startswith("the grid has 24 combinations, and trials is 16: so many were drawn by lot, and nothing is")
+    assert "other 8. A sweep with trials=24 tries all" in note
+    assert partial_grid(made.sweep_job(**told)) == partial_grid(made.sweep_job(**told, trials=99)) == []
+    assert partial_grid(made.sweep_job(space=space, trials=16)) == [], "a search is not expected to try all"
+    assert notes_of(made.sweep_job(**told, trials=16), [], [], best_job="best.yaml") == [note]
+
+
 def test_a_grid_without_trials_enough_is_a_part_of_it_by_lot(made: ModuleType) -> None:
     space = {"seed": Choice(field="seed", values=tuple(range(1000)))}
     search = Search(made.sweep_job(space=space, search=SearchConfig(kind="grid"), trials=5))
@@ -140,8 +193,8 @@ def test_trials_that_train_count_as_bad_ones_until_it_is_known(made: ModuleType)
 @pytest.mark.parametrize(
     ("objectives", "told", "reached"),
     [
-        (BOTH[:1], ["COMPLETE", "PRUNED", "FAIL"], (None, {0: 0.3})),
-        (BOTH, ["COMPLETE", "COMPLETE", "FAIL"], ([0.3, 2.0], {})),
+        (BOTH[:1], ["COMPLETE", "PRUNED"], (None, {0: 0.3})),
+        (BOTH, ["COMPLETE", "COMPLETE"], ([0.3, 2.0], {})),
     ],
 )
 def test_what_a_stopped_trial_had_reached_is_told(
@@ -152,11 +205,119 @@ def test_what_a_stopped_trial_had_reached_is_told(
     trials = [
         made.record(0, values, skill=0.5, clips_per_s=1.0),
         made.record(1, values, state="stopped", skill=0.3, clips_per_s=2.0),
-        made.record(2, values, state="failed", skill=0.3, clips_per_s=2.0),
     ]
     shown = shown_to_optuna(made.sweep_job(space=SPACE, objectives=objectives), trials)
     assert [one.state.name for one in shown] == told
     assert (shown[1].values, shown[1].intermediate_values) == reached
+
+
+@pytest.mark.parametrize("objectives", [BOTH[:1], BOTH])
+def test_what_could_not_be_trained_is_told_as_the_worst_of_all(
+    made: ModuleType, objectives: tuple[ObjectiveSpec, ...]
+) -> None:
+    """Whatever it had shown until then. A machine that was lost says nothing of values."""
+    values = {"stride": 1, "lr": 0.01, "shape": [1, 8, 8]}
+    job = made.sweep_job(space=SPACE, objectives=objectives)
+    failed = made.record(0, values, state="failed", skill=0.9, clips_per_s=9.0)
+    lost = made.record(1, values, state="lost", skill=0.9, clips_per_s=9.0)
+    unknown = made.record(2, values, state="data-bound", skill=math.nan, clips_per_s=3.0)
+    known = [made.record(3, values, skill=0.5, clips_per_s=2.0), made.record(4, values, skill=0.1, clips_per_s=7.0)]
+    shown = shown_to_optuna(job, [failed, lost, unknown, *known])
+    ended_early = "PRUNED" if len(objectives) == 1 else "COMPLETE"
+    assert [one.state.name for one in shown] == [ended_early, "FAIL", ended_early, "COMPLETE", "COMPLETE"]
+    assert [shown[0].values, shown[2].values] == ([None, None] if len(objectives) == 1 else [[0.1, 2.0], [0.1, 3.0]])
+    assert shown[0].intermediate_values == {}
+    assert shown_to_optuna(job, [failed])[0].state.name == "FAIL", "nothing is known that it would be worse than"
+
+
+PRICES = PricesConfig(nodes={"cpu": NodePrice(per_hour=1, cpus=4)}, train="cpu")
+
+
+def test_what_a_stopped_trial_did_not_spend_is_no_merit_of_its(made: ModuleType) -> None:
+    """Costs add up over a training: they are told as if it had gone on. Rates and losses are told as they were."""
+    names = ("noisiest_loss", "cost", "seconds", "wall_seconds", "clips_per_s")
+    job = made.sweep_job(
+        space=SPACE,
+        objectives=tuple(ObjectiveSpec(name=name) for name in names),
+        budget=TrialBudget(steps=40),
+        prices=PRICES,
+    )
+    values = {"stride": 1, "lr": 0.01, "shape": [1, 8, 8]}
+    figures = {"noisiest_loss": 0.2, "cost": 3.0, "clips_per_s": 4.0}
+    trials = [made.record(number, values, state, **figures) for number, state in enumerate(("done", "stopped"))]
+    whole, stopped = shown_to_optuna(job, trials)
+    assert trials[1].last["step"] == 10
+    assert whole.values == [0.2, 3.0, 10.0, 15.0, 4.0]
+    assert stopped.values == [0.2, 12.0, 40.0, 60.0, 4.0]
+
+
+@pytest.mark.parametrize("objectives", [("noisiest_loss",), ("noisiest_loss", "clips_per_s")])
+def test_a_search_leaves_what_cannot_be_trained(made: ModuleType, objectives: tuple[str, ...]) -> None:
+    """The larger the better, if slower, until it does not fit: half of what may be proposed."""
+    space = {
+        "depth": IntRange(field="model.depth", low=1, high=32),
+        "lr": FloatRange(field="optimiser.lr", low=1e-4, high=1e-1, log=True),
+    }
+    shares = []
+    for seed in range(3):
+        search = {"kind": "tpe", "seed": seed, "startup_trials": 6}
+        job = made.sweep_job(
+            space=space, objectives=tuple(ObjectiveSpec(name=one) for one in objectives), trials=60, search=search
+        )
+
+        def trained(number: int, values: dict[str, Any]) -> Any:
+            depth = values["depth"]
+            if depth > 16:
+                return made.record(number, values, state="failed")
+            return made.record(number, values, noisiest_loss=1 / depth, clips_per_s=100 / depth)
+
+        found = proposed(job, 40, trained)
+        shares.append(sum(one.state == "failed" for one in found[20:]) / 20)
+    assert sum(shares) / len(shares) < 0.5, "chance would have half of them fail"
+
+
+@pytest.mark.parametrize("kind", ["tpe", "nsga2"])
+def test_a_search_does_not_go_where_trials_end_early_and_so_cost_little(made: ModuleType, kind: str) -> None:
+    space = {**SPACE, "decay": FloatRange(field="optimiser.weight_decay", low=0, high=1)}
+
+    def share_of_bad(*, cheap: bool) -> float:
+        found = []
+        for seed in range(3):
+            job = made.sweep_job(
+                space=space,
+                objectives=(ObjectiveSpec(name="noisiest_loss"), ObjectiveSpec(name="cost")),
+                budget=TrialBudget(steps=40),
+                prices=PRICES,
+                trials=200,
+                search=SearchConfig(kind=kind, startup_trials=6, seed=seed),  # type: ignore[arg-type]
+            )
+
+            def trained(number: int, values: dict[str, Any]) -> TrialRecord:
+                """Two thirds of all rates are bad ones; who tries one is ended after 10 steps of 40."""
+                off = abs(math.log10(values["lr"]) + 2)
+                is_bad = off > 0.5
+                costs = 0.25 if is_bad and cheap else 1.0
+                one = made.record(number, values, noisiest_loss=0.1 + 0.2 * off, cost=costs)
+                state = "stopped" if is_bad and cheap else "done"
+                return TrialRecord(number=number, values=values, state=state, reports=one.reports)
+
+            found += [abs(math.log10(one.values["lr"]) + 2) > 0.5 for one in proposed(job, 48, trained)[24:]]
+        return sum(found) / len(found)
+
+    assert share_of_bad(cheap=True) < share_of_bad(cheap=False) + 0.08
+
+
+def proposed(job: SweepJob, trials: int, trained: Callable[[int, dict[str, Any]], Any]) -> list[TrialRecord]:
+    """Trials of a search, each as `trained` says that it went."""
+    search, found = Search(job), []
+    for number in range(trials):
+        proposal = search.propose(number, found)
+        assert proposal is not None
+        one = trained(number, proposal.values)
+        found.append(
+            TrialRecord(number=number, values=one.values, state=one.state, reports=one.reports, search=proposal.facts)
+        )
+    return found
 
 
 @pytest.mark.parametrize("objectives", [BOTH[:1], BOTH])

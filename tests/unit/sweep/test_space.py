@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from cineray.config import override
 from cineray.errors import UsageError
 from cineray.sweep import Choice, FloatRange, IntRange, SweepJob, Variants
 from cineray.sweep.check import check_sweep
@@ -85,6 +87,18 @@ def test_a_space_that_is_possible_is_let_through(made: ModuleType, lake: str) ->
             {"schedule": Choice(field="optimiser.schedule", values=("constant", "cosine"))},
             "space.schedule = cosine (optimiser.schedule): budget.seconds is given and optimiser.schedule is cosine",
         ),
+        (
+            {"ema": Variants(variants={"long": {"ema": {"deccay": 0.9}}})},
+            "space.ema.long: TrainJob has no field `ema.deccay`",
+        ),
+        (
+            {"workers": Choice(field="feed.workers", values=(2, 0))},
+            "space.workers = 0 (feed.workers): feed.workers is 0, which is one process for every core that there is",
+        ),
+        (
+            {"ahead": Choice(field="feed.ahead_bytes", values=(1 << 30, 1))},
+            "space.ahead = 1 (feed.ahead_bytes): ahead_bytes is 1; 1 ranks with",
+        ),
     ],
 )
 def test_what_cannot_be_is_told_by_parameter_field_and_value(
@@ -109,6 +123,36 @@ def test_values_that_only_clash_together_are_told_together(made: ModuleType, lak
     assert "as variants" in told
 
 
+def test_one_value_that_clashes_with_the_base_is_told_how_to_go_together(made: ModuleType, lake: str) -> None:
+    told = refusal(made.sweep_job(lake, space={"mode": Choice(field="recipe.sampling.mode", values=("uniform",))}))
+    assert told.startswith("space.mode = uniform (recipe.sampling.mode): recipe.sampling got")
+    assert "sampling.stride is given but sampling.mode is uniform" in told
+    assert 'Variants(variants={"NAME": {"recipe.sampling.mode": "uniform", "OTHER.FIELD": ...}, ...})' in told
+    assert "None (null) takes back" in told
+    alone = refusal(made.sweep_job(lake, space={"frames": Choice(field="recipe.sampling.frames", values=(4, 0))}))
+    assert "Variants" not in alone, "a value that is no value clashes with nothing"
+
+
+def test_ways_of_sampling_are_variants_that_take_back_what_others_use(made: ModuleType, lake: str) -> None:
+    """As the docstring of parameters.py has it."""
+    sampling = "recipe.sampling"
+    time = {
+        "every frame": {f"{sampling}.stride": 1},
+        "every fourth": {f"{sampling}.stride": 4},
+        "8 a second": {f"{sampling}.mode": "fps", f"{sampling}.stride": None, f"{sampling}.fps": "8"},
+        "anywhere": {f"{sampling}.mode": "random", f"{sampling}.stride": None},
+    }
+    job = definite(made.sweep_job(lake, space={"time": Variants(variants=time)}))
+    check_sweep(job)
+    found = [apply(job.base, job.space, {"time": name}).recipe.sampling for name in time]
+    assert [(one.mode, one.stride, one.fps) for one in found] == [
+        ("stride", 1, None),
+        ("stride", 4, None),
+        ("fps", None, "8"),
+        ("random", None, None),
+    ]
+
+
 def test_an_impossible_base_is_not_blamed_on_the_space(made: ModuleType, lake: str) -> None:
     base = made.base_job(lake, parallel={"workers": [1, 2]})
     assert refusal(made.sweep_job(lake, base=base)).startswith("base: parallel.workers is (1, 2)")
@@ -123,12 +167,93 @@ def test_a_large_space_is_probed_at_its_ends_and_by_lot() -> None:
     assert found == list(probes(space))
 
 
+# ---- what would end a trial at once ----------------------------------------------------------------------------------
+
+
+def of_latents(made: ModuleType, lake: str, path: str, **told: Any) -> Any:
+    """2 x 2 places of a latent in each frame of it."""
+    small = {"kind": "stdit", "size": "custom", "width": 16, "depth": 1, "heads": 2, "patch": [1, 2, 2]}
+    return made.base_job(lake, **({"model": small, "autoencoder": {"kind": "vae_lite", "path": path}} | told))
+
+
+def test_an_autoencoder_that_is_not_there_is_told_by_its_value(made: ModuleType, lake: str, vae: str) -> None:
+    space = {"vae": Choice(field="autoencoder.path", values=(vae, "no/such/file")), "lr": RATE}
+    told = {"objectives": [{"name": "clips_per_s"}], "base": of_latents(made, lake, vae)}
+    assert refusal(made.sweep_job(lake, space=space, **told)).startswith(
+        "space.vae = no/such/file (autoencoder.path): autoencoder.path is no/such/file, which cannot be opened: "
+    )
+    missing = made.sweep_job(lake, base=of_latents(made, lake, "no/such/file"))
+    assert refusal(missing).startswith("base: autoencoder.path is no/such/file, which cannot be opened")
+
+
+OF_CHANNELS = tuple({"data_mean": [0.0] * channels, "data_sd": [1.0] * channels} for channels in (4, 3))
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "why"),
+    [
+        (
+            "recipe.sampling.frames",
+            (5, 9),
+            r"space\.x = 9 .*: clips of 9x16x16 have latents of 3x2x2, .* of 2x2x2",
+        ),
+        (
+            "recipe.frame.width",
+            (16, 20),
+            r"space\.x = 20 .*: a clip of 16x20 pixels was given to .* of 8x8 pixels",
+        ),
+        ("model.patch", ([1, 2, 2], [1, 4, 4]), r"space\.x = \[1, 4, 4\] .* do not divide into .* patches of 1x4x4"),
+        ("diffusion", OF_CHANNELS, r"space\.x = .*data_mean has 3 numbers; the latents have 4 channels"),
+    ],
+)
+def test_clips_that_do_not_divide_as_latents_are_told_by_their_value(
+    made: ModuleType, lake: str, vae: str, field: str, values: tuple[Any, ...], why: str
+) -> None:
+    small = {"kind": "stdit", "size": "custom", "width": 16, "depth": 1, "heads": 2}
+    model = small | {"patch": [2 if field == "recipe.sampling.frames" else 1, 2, 2]}
+    recipe = made.base_job(lake).recipe
+    recipe = recipe.model_copy(update={"sampling": recipe.sampling.model_copy(update={"frames": 5})})
+    base = of_latents(made, lake, vae, model=model, recipe=recipe)
+    space = {"x": Choice(field=field, values=values), "lr": RATE}
+    told = refusal(made.sweep_job(lake, base=base, space=space, objectives=[{"name": "clips_per_s"}]))
+    assert re.match(why, told), told
+    possible = {"x": Choice(field=field, values=values[:1])}
+    check_sweep(definite(made.sweep_job(lake, base=base, space=possible, objectives=[{"name": "clips_per_s"}])))
+
+
+def test_bytes_ahead_that_do_not_hold_what_ranks_have_in_hand_are_refused(made: ModuleType, lake: str) -> None:
+    """A step of 4 clips of 4 frames of 16 x 16 is 12,288 bytes; two ranks have half of it each."""
+    short = {"share": {"object_store_bytes": 12_288}}
+    assert refusal(made.sweep_job(lake, **short)).startswith("base: ahead_bytes is 12,288; 1 ranks with")
+    check_sweep(definite(made.sweep_job(lake, share={"object_store_bytes": 1 << 20})))
+    steps = {"steps": Choice(field="feed.prefetch_steps", values=(4, 10**7))}
+    told = refusal(made.sweep_job(lake, space=steps, share={"object_store_bytes": 1 << 30}))
+    assert told.startswith("space.steps = 10000000 (feed.prefetch_steps): ahead_bytes is 1,073,741,824; 1 ranks with")
+
+
+def test_a_share_that_holds_no_decode_process_is_refused(made: ModuleType, lake: str) -> None:
+    told = refusal(made.sweep_job(lake, share={"decode_cpus": 0.3}))
+    assert told.startswith("base: share.decode_cpus is 0.3 and feed.cpus_per_task is 1: a decode process reserves")
+    check_sweep(
+        definite(
+            made.sweep_job(lake, base=made.base_job(lake, feed={"cpus_per_task": 0.3}), share={"decode_cpus": 0.3})
+        )
+    )
+
+
 # ---- objectives and schedulers ---------------------------------------------------------------------------------------
 
 
 def test_an_objective_that_does_not_exist_is_refused_by_name(made: ModuleType, lake: str) -> None:
     told = refusal(made.sweep_job(lake, objectives=[{"name": "beauty"}]))
     assert told.startswith("there is no objective 'beauty'; there are skill, noisiest_loss")
+
+
+def test_a_skill_needs_clips_that_it_is_measured_against(made: ModuleType, lake: str) -> None:
+    base = override(made.base_job(lake), ["validation.baseline_clips=0"])
+    for name in ("skill", "validation/skill_mean", "validation/skill_linear2"):
+        told = refusal(made.sweep_job(lake, base=base, objectives=[{"name": name}]))
+        assert told.startswith(f"the objective {name} needs base.validation.baseline_clips, which is 0")
 
 
 def test_trials_are_not_chosen_by_what_the_budget_makes_equal(made: ModuleType, lake: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,7 @@ from cineray.plan import BucketSpec, DatasetSpec, FrameSpec, Recipe, SamplingSpe
 from cineray.sweep import Choice, IntRange, JudgeConfig, NodePrice, Pbt, PricesConfig, TrialBudget, judging
 from cineray.sweep.capacity import Share
 from cineray.sweep.judging import definite
-from cineray.sweep.trial_job import UNBOUNDED_STEPS, best_job, latents_digest, trial_job
+from cineray.sweep.trial_job import UNBOUNDED_STEPS, best_job, trial_job
 from cineray.train import OptimiserConfig, RunFolder, TrainJob, run_local
 from cineray.train.ending import planned_steps
 from cineray.train.job_kinds import JOB_KINDS
@@ -173,63 +172,6 @@ def test_a_population_keeps_the_checkpoints_that_others_may_take_over(made: Modu
     space = {"lr": Choice(field="optimiser.lr", values=(1e-3, 1e-2))}
     job = made.judged(made.sweep_job(space=space, scheduler=Pbt(explore=("lr",))))
     assert trial_job(job, {"lr": 1e-3}).checkpoint.keep_last == job.judge.times
-
-
-# ---- kept latents ----------------------------------------------------------------------------------------------------
-
-VAE = {"kind": "vae_lite", "path": "a/run"}
-
-
-def test_each_sampling_has_a_latent_store_of_its_own(made: ModuleType) -> None:
-    space = {
-        "stride": Choice(field="recipe.sampling.stride", values=(1, 2)),
-        "seed": Choice(field="seed", values=(0, 1)),
-    }
-    base = made.base_job(autoencoder=VAE, latents={"mode": "cache", "store": "kept"})
-    job = made.judged(made.sweep_job(base=base, space=space, budget=TrialBudget(steps=8)))
-    stores = {
-        (stride, seed): trial_job(job, {"stride": stride, "seed": seed}).latents.store
-        for stride in (1, 2)
-        for seed in (0, 1)
-    }
-    assert stores[1, 0] == stores[1, 1] == f"kept/{latents_digest(trial_job(job, {'stride': 1}))}"
-    assert stores[2, 0] == stores[2, 1] != stores[1, 0]
-
-
-def test_one_store_serves_a_search_that_does_not_change_latents(made: ModuleType) -> None:
-    base = made.base_job(autoencoder=VAE, latents={"mode": "cache", "store": "kept"})
-    space = {"lr": Choice(field="optimiser.lr", values=(1e-3, 1e-2))}
-    job = made.judged(made.sweep_job(base=base, space=space, budget=TrialBudget(steps=8)))
-    assert trial_job(job, {"lr": 1e-2}).latents.store == "kept"
-
-
-@pytest.mark.parametrize(
-    ("told", "why"),
-    [
-        ({"budget": TrialBudget(seconds=10)}, "the budget is in seconds"),
-        (
-            {"budget": TrialBudget(steps=8), "objectives": [{"name": "skill"}, {"name": "clips_per_s"}]},
-            "clips_per_s is an objective",
-        ),
-    ],
-)
-def test_a_cache_that_the_first_trial_would_fill_for_all_is_refused(
-    made: ModuleType, told: dict[str, Any], why: str
-) -> None:
-    kept = {"autoencoder": VAE, "latents": {"mode": "cache", "store": "kept"}}
-    job = made.judged(made.sweep_job(base=made.base_job(**kept), **told))
-    with pytest.raises(UsageError, match=rf"latents\.mode is cache and {why}: the first trial .*`cineray latents`"):
-        trial_job(job, {"stride": 1})
-    made_before = {"autoencoder": VAE, "latents": {"mode": "precomputed", "store": "kept"}}
-    lr = {"lr": Choice(field="optimiser.lr", values=(1e-3, 1e-2))}
-    job = made.judged(made.sweep_job(base=made.base_job(**made_before), space=lr, **told))
-    assert trial_job(job, {"lr": 1e-3}).latents.store == "kept", "which all trials only read"
-
-
-def test_latents_made_beforehand_are_of_one_sampling(made: ModuleType) -> None:
-    base = made.base_job(autoencoder=VAE, latents={"mode": "precomputed", "store": "kept"})
-    with pytest.raises(UsageError, match=r"latents\.mode is precomputed, and recipe\.sampling\.stride change"):
-        trial_job(made.judged(made.sweep_job(base=base)), {"stride": 2})
 
 
 # ---- the best one ----------------------------------------------------------------------------------------------------

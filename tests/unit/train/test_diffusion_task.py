@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from cineray.diffusion import DiffusionConfig, LinearDenoiser
 from cineray.errors import UsageError
 from cineray.models import Conditioning, TextConfig
+from cineray.sweep.objectives import figures_of_validation
 from cineray.train.baseline_losses import baseline_losses
+from cineray.train.clip_losses import keep_clip_losses, read_clip_losses
 from cineray.train.diffusion_task import DiffusionTask
 from cineray.train.parallel import World
 from cineray.train.validation import FlowValidation
@@ -158,6 +163,36 @@ def test_shares_of_several_processes_add_up_to_the_whole(made: ModuleType) -> No
     assert torch.equal(sum(part.count_K for part in parts), whole.count_K)
     assert torch.allclose(sum(part.right_K for part in parts), whole.right_K, rtol=1e-5)
     assert whole.count_K.tolist() == [6, 6, 6, 6]
+    assert torch.allclose(sum(part.each_2C for part in parts), whole.each_2C, rtol=1e-5)
+    assert whole.each_2C.shape == (2, 24)
+
+
+@torch.no_grad()
+def test_each_clips_losses_are_kept_and_their_means_are_the_figures(made: ModuleType, tmp_path: Path) -> None:
+    task = DiffusionTask(made.job_of(micro_batch=3))
+    model, run = ready(task, made), str(tmp_path)
+    told = validation(made, keep=partial(keep_clip_losses, run)).measure(task, model, 40)
+
+    kept = read_clip_losses(run)
+
+    assert kept is not None
+    assert (kept.step, kept.bins, len(kept.right), len(kept.wrong)) == (40, 4, 24, 24)
+    assert min(kept.right) > 0, "each clip has a loss of its own"
+    for level in range(4):
+        assert np.mean(kept.right[level::4]) == pytest.approx(told[f"validation/bin{level}"])
+    right, wrong = ([np.mean(one[level::4]) for level in (0, 1)] for one in (kept.right, kept.wrong))
+    assert np.mean(wrong) / np.mean(right) == pytest.approx(told["validation/wrong_over_right"])
+
+    of_one_class = DiffusionTask(made.job_of(classes="none"))
+    validation(made, keep=partial(keep_clip_losses, run)).measure(of_one_class, ready(of_one_class, made), 50)
+    again = read_clip_losses(run)
+    assert again is not None
+    assert (again.step, again.wrong) == (50, [])
+    validation(made, rank=1, world=3, keep=pytest.fail).measure(task, model, 60)
+    assert read_clip_losses(str(tmp_path / "nothing")) is None
+    (tmp_path / "file").write_text("no folder")
+    with pytest.warns(UserWarning, match="losses of single clips cannot be written: .* the run goes on without them"):
+        keep_clip_losses(str(tmp_path / "file"), kept)
 
 
 @torch.no_grad()
@@ -204,6 +239,7 @@ def test_skill_is_measured_on_the_very_questions_that_the_model_is_asked(made: M
     assert found["validation/skill_linear"] == pytest.approx(0, abs=1e-4)
     assert [found[f"validation/skill_linear{k}"] for k in range(4)] == pytest.approx([0] * 4, abs=1e-3)
     assert found["validation/skill_mean"] > 0
+    assert found.keys() == {f"validation/{one}" for one in figures_of_validation(4)}, "a sweep knows them by name"
 
 
 @torch.no_grad()

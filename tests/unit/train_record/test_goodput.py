@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cineray.train.goodput import CAUSES, account
+from cineray.train.goodput import CAUSES, account, set_aside
 from cineray.train.ledger import last_of_each_step
 from cineray.train.run_folder import RunFolder
 from cineray.train.verdict import judge
@@ -115,6 +115,20 @@ def test_an_attempt_that_never_made_a_step_is_all_loss() -> None:
     events = [begin(1, 0.0), {"attempt": 1, "at": 30.0, "event": "end", "reason": "failed: OutOfMemory"}]
     found = account(events, [])
     assert (found["goodput"], found["seconds"]["other"]) == (0.0, pytest.approx(30.0))
+
+
+def test_what_others_decided_is_set_aside_and_the_rest_is_judged_alone() -> None:
+    """Of 50 s 20 went into judgements: bound by them. Who has no say in them is told what else there is."""
+    done = rows(1, range(20), begin=0.0, step_s=2.0, compute_s=0.9, data_wait_s=0.1, validation_s=1.0)
+    told = account([begin(1, -10.0)], done)
+    assert judge(done, told).bound == "validation"
+
+    rest = set_aside(told, ["evaluation"])
+
+    assert (rest["lifetime_s"], rest["goodput"]) == (pytest.approx(30.0), pytest.approx(18 / 30))
+    assert judge(done, rest).bound == "data"
+    assert judge(done, rest).text.endswith("goodput 60 % of 0:30")
+    assert set_aside(told, []) == told
 
 
 def test_a_run_that_was_never_started_has_no_life(run: RunFolder) -> None:
