@@ -13,10 +13,10 @@ trial trained on. The loss on the noisiest clips chooses; who wants speed first 
     cineray sweep jobs/sweep_temporal_sampling.py --quick --set \\
         'objectives=[{name: clips_per_s, tolerance: 0.15}, {name: noisiest_loss}]'
 
-Time: seven minutes. Last known result (torch 2.13 on two quiet cores of a Xeon): by quality 8 frames at stride 1, with
-a loss of 0.089, 382 clips/s, and 0.94 of the clips in the direction that they were told; speed first, 4 frames at
-stride 2: 0.114, 418 clips/s, 0.91. At stride 8 the loss is 0.25 and the direction a coin's. On a busy machine trials
-get too few steps to be told apart. The table is in benchmarks/results/sweep_quick.md.
+Time: six minutes. Last known result (torch 2.13 on two quiet cores of a Xeon): by quality 8 frames at stride 1, with a
+loss of 0.059, 674 clips/s, and all clips in the direction that they were told; speed first, 4 frames at stride 1:
+0.147, and 765 clips/s where 8 frames had 581. At stride 8 the loss is 0.24 and the direction a coin's. On a busy
+machine trials get too few steps to be told apart. The table is in benchmarks/results/sweep_quick.md.
 """
 
 from cineray.diffusion import DiffusionConfig, TimestepConfig

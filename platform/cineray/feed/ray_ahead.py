@@ -26,8 +26,6 @@ from ray.data._internal.execution.backpressure_policy import ENABLED_BACKPRESSUR
 from ray.data._internal.execution.backpressure_policy.backpressure_policy import BackpressurePolicy
 from ray.data._internal.execution.operators.map_operator import MapOperator
 
-from cineray.feed.ahead_bytes import check_least
-
 _CONFIG_KEY = "cineray.ahead"
 _RATE_SECONDS = 30.0
 _RAY_DATA_SHARE = 0.5
@@ -55,11 +53,6 @@ class Bound:
     """At most so many tasks at once; 0: as many as there are cores for."""
     ahead_bytes: int | None = None
     """None: 0.8 of what Ray Data may use of the object store."""
-
-    def check(self) -> None:
-        """Raises UsageError where the bytes do not hold what the ranks have in their hands and one row more."""
-        if self.ahead_bytes is not None:
-            check_least(self.ahead_bytes, world=self.world, in_hand=self.in_hand, row_bytes=self.row_bytes)
 
 
 def install(context: Any, bound: Bound) -> None:

@@ -23,7 +23,7 @@ import ray
 import ray.data
 
 from cineray.feed import ray_scaling
-from cineray.feed.ahead_bytes import rows_in_hand, window_bytes, windows_per_row
+from cineray.feed.ahead_bytes import Rows, rows_of
 from cineray.feed.ray_ahead import Bound, install
 from cineray.feed.ray_options import RayOptions, ray_options
 from cineray.feed.ray_shard import RayShard
@@ -43,36 +43,40 @@ class RayFeed:
         self.options, self.steps, self.world = options, steps, world
         self.ranks = ranks if ranks is not None else range(world)
 
-    def window_bytes(self) -> int:
-        """How large the largest window of a rank is: known before anything is decoded."""
-        return window_bytes(self.options.spec.recipe, self.world)
-
     @cached_property
+    def rows(self) -> Rows:
+        """How the plan is cut into rows: known before anything is decoded."""
+        options = self.options
+        return rows_of(
+            options.spec, world=self.world, prefetch_steps=options.prefetch_steps, task_seconds=options.task_seconds
+        )
+
+    @property
     def windows_per_row(self) -> int:
         """How many windows one task makes."""
-        return windows_per_row(self.options.spec, self.world, self.options.task_seconds)
+        return self.rows.windows
 
     def row_bytes(self) -> int:
         """How large the largest row is."""
-        return self.window_bytes() * self.windows_per_row
+        return self.rows.row_bytes
 
     def dataset(self) -> Any:
         """The Ray dataset whose rows are the ranks' batches, in the order in which they are due."""
         options = self.options
         steps_per_row = options.spec.recipe.clips_per_visit * self.windows_per_row
         rows = PlanRows(self.steps, steps_per_row, self.ranks)
-        in_hand = rows_in_hand(options.spec.recipe, self.windows_per_row, options.prefetch_steps)
+        if options.ahead_bytes is not None:
+            self.rows.check(options.ahead_bytes, ranks=len(self.ranks))
         context = ray.data.DataContext.get_current().copy()
         _set(context, options)
         bound = Bound(
             row_bytes=self.row_bytes(),
             world=len(self.ranks),
-            in_hand=in_hand,
+            in_hand=self.rows.in_hand,
             workers=options.workers,
             cpus_per_task=options.cpus_per_task,
             ahead_bytes=options.ahead_bytes,
         )
-        bound.check()
         install(context, bound)
         ray_scaling.install(context)
         with ray.data.DataContext.current(context):
@@ -89,7 +93,7 @@ class RayFeed:
                 fn_kwargs={
                     "spec": options.spec,
                     "world": self.world,
-                    "in_hand": in_hand,
+                    "in_hand": self.rows.in_hand,
                     "pass_name": uuid.uuid4().hex,
                 },
                 batch_size=None,

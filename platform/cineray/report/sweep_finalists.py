@@ -88,14 +88,18 @@ def _compared(record: SweepRecord) -> tuple[Part, ...]:
 def _how(told: Mapping[str, Any], pairs: list[Mapping[str, Any]]) -> str:
     """In one paragraph: what is sure, by which means, and what it does not say."""
     sure = sum(one.get("is_sure") is True for one in pairs)
-    many = f"{len(pairs)} differences" if len(pairs) > 1 else "one difference"
+    trials, objectives = known(told.get("trials")), known(told.get("objectives"))
     found = "None is" if not sure else f"{sure} is" if sure == 1 else f"{sure} are"
-    after = f" after Holm's correction for {many}" if len(pairs) > 1 else ""
     text = (
-        f"{found} beyond chance on the judged clips{after}. Both trials answered the same clips, noise and noise "
-        "levels: intervals draw the clips again, and p is how often a difference as large is made by changing the two "
-        "trials over on a random half of the clips."
+        f"{found} beyond chance on the judged clips. Both trials answered the same clips, noise and noise levels; "
+        "intervals draw the clips again, for each pair by itself."
     )
+    if trials is not None:
+        by = f", by each of {number(objectives)} objectives," if objectives is not None and objectives > 1 else ""
+        text += (
+            f" The best of {number(trials)} trials was chosen by these same clips, and p takes that into account: it "
+            f"is how often{by} of as many trials that are all alike the one that seems best seems as far from another."
+        )
     note = str(told.get("note") or "")
     return f"{text} {note[:1].upper()}{note[1:]}{'.' if note else ''}".strip()
 

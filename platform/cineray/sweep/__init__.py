@@ -7,6 +7,7 @@ What a sweep is told, and whether it is possible:
     latents.py, made_before.py     latents, kept apart by sampling
     capacity.py, machines.py       how many trials at once, and each one's share
     objectives.py, costs.py        what trials are chosen by; what an hour of one costs
+    formulas.py                    figures of the validation, and how they follow from clips
     judging.py                     on what all of them are judged, the same
 
 Who proposes, and when trials are compared:

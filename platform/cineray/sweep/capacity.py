@@ -19,19 +19,28 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cineray.errors import UsageError
-from cineray.feed.ahead_bytes import least_bytes
+from cineray.feed.ahead_bytes import most_bytes
 from cineray.sweep.config import SweepJob
+from cineray.sweep.foreseen import rows_key, rows_of_trial
 from cineray.sweep.machines import Machine, Room, room_for
 from cineray.sweep.objectives import check_gpus
+from cineray.sweep.space import MOST_LOOKED_AT, apart, apply, fields_set
 from cineray.train.accelerators import gpus_of_worker
 from cineray.train.config import TrainJob
 
 STORE_SHARE = 0.4
 """Of the object stores, what decoded batches may take in all: as for a training alone."""
 
+MOST_ASKED_CPUS = 1024
+"""Where a larger object store would need more cores than that, more machines are no answer."""
+
 
 class NoRoom(UsageError):
     """Not even one trial fits on the machines that are there."""
+
+    decode_cpus: float = 0.0
+    """So many cores that decode would bring an object store that is large enough, if others bring as much of it each as
+    those that are there. 0: it is no store that is too small, or one that no machines would make large enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +90,6 @@ class Needs:
     """0: nothing is said, so it follows from what is there."""
     task_cpus: float = 0.0
     """What one decode process reserves: a share holds one at the least."""
-    ahead_bytes: int = 0
-    """What a trial's ranks hold in their hands of the object stores, at the least (`feed.prefetch_steps`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,7 @@ class Capacity:
 def most_needed(trials: Iterable[TrainJob], cluster: Mapping[str, float], machines: Sequence[Machine] = ()) -> Needs:
     """What the hungriest of some trials take."""
     labels = [one.labels or {} for one in machines]
-    cpus, gpus, decode, task, ahead = 0.0, 0.0, 0.0, 0.0, 0
+    cpus, gpus, decode, task = 0.0, 0.0, 0.0, 0.0
     for trial in trials:
         workers = trial.parallel.most_workers
         cpus = max(cpus, workers * trial.parallel.cpus_per_worker)
@@ -109,9 +116,7 @@ def most_needed(trials: Iterable[TrainJob], cluster: Mapping[str, float], machin
         gpus = max(gpus, float(workers * each))
         decode = max(decode, trial.feed.workers * trial.feed.cpus_per_task)
         task = max(task, trial.feed.cpus_per_task)
-        least = least_bytes(trial.recipe, world=workers, prefetch_steps=trial.feed.prefetch_steps)
-        ahead = max(ahead, least)
-    return Needs(cpus, gpus, decode, task, ahead)
+    return Needs(cpus, gpus, decode, task)
 
 
 def capacity_of(
@@ -128,15 +133,19 @@ def capacity_of(
     left = _room(job, needs, cluster, machines, one_machine=one_machine)
     wanted = decode_wanted(job, needs)
     fits = _fits(job, needs, wanted, left, one_machine=one_machine)
-    store = cluster.get("object_store_memory", 0)
+    store, ahead = _for_all(cluster), 0
     if store and job.share.object_store_bytes is None:
-        fits["object store"] = _times(STORE_SHARE * store, needs.ahead_bytes)
+        most = min(fits.values())
+        ahead = ahead_demanded(job, enough=store // max(1, int(most)) if math.isfinite(most) else 0)
+        fits["object store"] = store // ahead if ahead else math.inf  # in whole bytes, as they are shared out
     limit = min(fits, key=lambda name: fits[name])
     if fits[limit] < 1:
-        raise _no_room(needs, wanted, left) if limit != "object store" else _no_store(needs, cluster)
+        error = _no_room(needs, wanted, left) if limit != "object store" else _no_store(ahead, store)
+        error.decode_cpus = _with_store(left, ahead, store)
+        raise error
     concurrent = int(fits[limit])
-    apart, together = left.decode_cpus / concurrent, left.cpus / concurrent - needs.train_cpus
-    decode = wanted if job.share.decode_cpus or needs.decode_cpus else _even(min(apart, together))
+    own, together = left.decode_cpus / concurrent, left.cpus / concurrent - needs.train_cpus
+    decode = wanted if job.share.decode_cpus or needs.decode_cpus else _even(min(own, together))
     return Capacity(concurrent, Share(decode, _store(job, cluster, concurrent)), limit)
 
 
@@ -144,6 +153,24 @@ def decode_wanted(job: SweepJob, needs: Needs) -> float:
     """Cores that decode for a trial, at the least."""
     # A core per core that trains is a modest feed; where GPUs are fewer, each trial gets more than that.
     return job.share.decode_cpus or max(needs.decode_cpus or max(1.0, needs.train_cpus), needs.task_cpus)
+
+
+def ahead_demanded(job: SweepJob, *, enough: int) -> int:
+    """The most bytes ahead that the feed of any trial demands, of those whose share is the sweep's to decide. A plan is
+    only opened where more than `enough` may come of it."""
+    possible: dict[str, tuple[int, TrainJob]] = {}
+    for values in apart(job.space, ("parallel", "feed", "recipe", "seed")):
+        if "feed.ahead_bytes" in fields_set(job.space, values):
+            continue  # it has its own, which was looked at before (foreseen.py)
+        trial = apply(job.base, job.space, values)
+        workers, steps = trial.parallel.most_workers, trial.feed.prefetch_steps
+        possible[rows_key(trial)] = most_bytes(trial.recipe, world=workers, prefetch_steps=steps), trial
+    found = 0
+    for most, trial in sorted(possible.values(), key=lambda one: -one[0])[:MOST_LOOKED_AT]:
+        if most <= max(found, enough):
+            return max(found, most)  # all that follow are smaller
+        found = max(found, rows_of_trial(trial).least_bytes(trial.parallel.most_workers))
+    return found
 
 
 def capacity_by(
@@ -158,7 +185,7 @@ def capacity_by(
     """The same of a sweep that was begun before, maybe on another cluster: how many trials fit, each with the share
     that those before it had."""
     if needs.train_gpus != terms.train_gpus:
-        raise _other_terms(f"{terms.train_gpus:g} GPUs each", f"here a trial gets {needs.train_gpus:g}")
+        raise UsageError(_other_terms(f"{terms.train_gpus:g} GPUs each", f"here a trial gets {needs.train_gpus:g}"))
     share, left = terms.share, _room(job, needs, cluster, machines, one_machine=one_machine)
     fits = _fits(job, needs, share.decode_cpus, left, one_machine=one_machine)
     store = cluster.get("object_store_memory", 0)
@@ -172,12 +199,20 @@ def capacity_by(
         if share.object_store_bytes:
             told += f" and {share.object_store_bytes / 1e9:.3g} GB of the object store"
         here = f"beside evaluations this cluster has {_told(left)}, and {store / 1e9:.3g} GB of it"
-        raise _other_terms(told, here, NoRoom)
+        error = NoRoom(_other_terms(told, here))
+        error.decode_cpus = _with_store(left, share.object_store_bytes or 0, store)
+        raise error
     return Capacity(int(fits[limit]), share, limit)
 
 
-def _other_terms(had: str, here: str, kind: type[UsageError] = UsageError) -> UsageError:
-    return kind(
+def _with_store(left: Room, wanted: float, there: float) -> float:
+    """Cores that decode, by which there would be as much of the object store."""
+    cpus = math.ceil(left.decode_cpus * wanted / there) if 0 < there < wanted else 0
+    return float(cpus) if cpus <= MOST_ASKED_CPUS else 0.0
+
+
+def _other_terms(had: str, here: str) -> str:
+    return (
         f"the sweep's trials had {had}, and {here}. Trials that get something else could not be compared with those: "
         "go on where there is as much (--address), or begin a new sweep here"
     )
@@ -225,8 +260,12 @@ def _even(cpus: float) -> float:
 def _store(job: SweepJob, cluster: Mapping[str, float], concurrent: int) -> int | None:
     if job.share.object_store_bytes is not None:
         return job.share.object_store_bytes
-    there = cluster.get("object_store_memory", 0)
-    return int(STORE_SHARE * there / concurrent) or None
+    return _for_all(cluster) // concurrent or None
+
+
+def _for_all(cluster: Mapping[str, float]) -> int:
+    """Bytes of the object stores that trials share."""
+    return int(STORE_SHARE * cluster.get("object_store_memory", 0))
 
 
 def _told(left: Room) -> str:
@@ -250,10 +289,9 @@ def _no_room(needs: Needs, decode: float, left: Room) -> NoRoom:
     )
 
 
-def _no_store(needs: Needs, cluster: Mapping[str, float]) -> UsageError:
-    there = STORE_SHARE * cluster.get("object_store_memory", 0)
-    return UsageError(
-        f"a trial's ranks hold {needs.ahead_bytes:,} bytes of decoded batches in their hands, and trials may have "
-        f"{there:,.0f} of the object store in all. Lower feed.prefetch_steps or the recipe's batch_size (base, or what "
-        "space sets of them), or give Ray a larger object store"
+def _no_store(ahead: int, store: int) -> NoRoom:
+    return NoRoom(
+        f"the feed of a trial takes {ahead:,} bytes of decoded batches at the least, in its ranks' hands and at work, "
+        f"and trials may have {store:,} of the object store in all. Lower feed.prefetch_steps, feed.task_seconds or "
+        "the recipe's batch_size (base, or what space sets of them), or give Ray a larger object store or more machines"
     )

@@ -12,6 +12,7 @@ from cineray.sweep.parameters import fields_of
 from cineray.sweep.search import trials_of
 from cineray.sweep.space import Values, apart, apply, check_space, grid_size, probes
 from cineray.sweep.trial_job import trial_job
+from cineray.train.config import TrainJob
 
 
 def check_sweep(job: SweepJob) -> None:
@@ -25,8 +26,31 @@ def check_sweep(job: SweepJob) -> None:
             )
     _check_same_units(job)
     check_space(job, lambda values: trial_job(job, values))
+    _check_told(job)
     _check_differ(job)
     _check_scheduler(job)
+
+
+def _check_told(job: SweepJob) -> None:
+    """Whether a network listens is only known of one that is told something, of which there is a wrong one."""
+    asked = [one.name for one in objectives_of(job) if one.key == "validation/wrong_over_right"]
+    trials = (apply(job.base, job.space, values) for values in apart(job.space, ("classes", "text")))
+    if asked and not any(_can_be_told_wrong(trial) for trial in trials):
+        raise UsageError(
+            f"the objective {asked[0]} is measured by telling the network a wrong class or caption, and no trial has "
+            f"two of either: base.classes is {_shown(job.base.classes)}, and base.text.kind is {job.base.text.kind}. "
+            "Set base.classes=data (labels, two or more) or base.text.kind=builtin (captions), or leave it out"
+        )
+
+
+def _can_be_told_wrong(trial: TrainJob) -> bool:
+    """As the validation decides it, but that captions are counted there."""
+    several = trial.classes == "data" or (trial.classes != "none" and len(trial.classes) > 1)
+    return several or trial.text.kind != "none"
+
+
+def _shown(classes: str | tuple[str, ...]) -> str:
+    return classes if isinstance(classes, str) else f"{', '.join(classes)} alone"
 
 
 _UNIT_OF_ALL = ("autoencoder", "diffusion.data_mean", "diffusion.data_sd")

@@ -1,7 +1,8 @@
 """What trials are compared at while they train: a sweep's job and a report go in; how far the trial was comes out.
 
 Trials are judged at the first step at or after their time, each a moment later by its own clock. They are compared as
-if that had been at that time: of 40 s with 4 judgements, 10.53 s and 10.61 s both count as 10 s.
+if all had been judged at the even share of the budget that it was: of 40 s with 4 judgements, 10.53 s and 10.61 s both
+count as 10 s.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cineray.sweep.config import SweepJob, report_key
+
+LATER = 1.05
+"""By the clock each judgement comes so much after its even share of the budget, so that the last one falls behind the
+trial's end, where it is judged anyway, and not two steps before it: by which step the seconds are over is known to some
+percent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +43,17 @@ class Clock:
         return cls(job.budget.key, job.budget.amount)
 
     def judged_at(self, job: SweepJob, report: Mapping[str, Any]) -> float:
-        """What a report's time counts as: the part of the budget after which it was made, whatever came on top until
-        the step was done. By another unit than the budget's, trials are not judged at times that they share."""
+        """What a report's time counts as: as many even parts of the budget as judgements had been due, whatever came on
+        top until the step was done; all of it at the end, never more. By another unit than the budget's, trials are not
+        judged at times that they share."""
         at = float(report[self.key])
         if self != Clock.of_budget(job):
             return at
+        if at >= self.longest:
+            return self.longest
         part = self.longest / job.judge.times
-        return math.floor(at / part + 1e-9) * part
+        due = part * LATER if job.budget.unit in ("seconds", "cost") else part
+        return math.floor(at / due + 1e-9) * part
 
     def share(self, report: Mapping[str, Any]) -> float:
         """How far a trial is, of 1."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from cineray.errors import CinerayError, UsageError
 from cineray.feed import FeedSpec
-from cineray.feed.ahead_bytes import check_ahead
+from cineray.feed.ahead_bytes import Rows, rows_of
 from cineray.sweep.latents import OF_DRAWS
 from cineray.train.config import TrainJob
 
@@ -62,24 +62,31 @@ def _autoencoder(trial: TrainJob) -> None:
     check_shapes(trial, autoencoder)
 
 
+def rows_key(trial: TrainJob) -> str:
+    """The same for trials whose plans are cut into the same rows."""
+    told = [trial.recipe.digest(), trial.seed, trial.parallel.most_workers]
+    return json.dumps([*told, trial.feed.prefetch_steps, trial.feed.task_seconds])
+
+
+def rows_of_trial(trial: TrainJob) -> Rows:
+    """As its feed will cut them."""
+    return rows_of(
+        FeedSpec(recipe=trial.recipe, seed=trial.seed),
+        world=trial.parallel.most_workers,
+        prefetch_steps=trial.feed.prefetch_steps,
+        task_seconds=trial.feed.task_seconds,
+    )
+
+
 def _ahead_key(trial: TrainJob) -> str:
-    feed = trial.feed
-    if feed.ahead_bytes is None:
+    if trial.feed.ahead_bytes is None:
         return ""  # an even share of the cluster's, which is looked at where that is known (capacity.py)
-    told = [trial.recipe.digest(), trial.parallel.most_workers, feed.prefetch_steps, feed.task_seconds]
-    return json.dumps([*told, feed.ahead_bytes])
+    return json.dumps([rows_key(trial), trial.feed.ahead_bytes])
 
 
 def _ahead(trial: TrainJob) -> None:
-    feed = trial.feed
-    assert feed.ahead_bytes is not None
-    check_ahead(
-        FeedSpec(recipe=trial.recipe, seed=trial.seed),
-        world=trial.parallel.most_workers,
-        prefetch_steps=feed.prefetch_steps,
-        task_seconds=feed.task_seconds,
-        ahead_bytes=feed.ahead_bytes,
-    )
+    assert trial.feed.ahead_bytes is not None
+    rows_of_trial(trial).check(trial.feed.ahead_bytes, ranks=trial.parallel.most_workers)
 
 
 def _latents_key(trial: TrainJob) -> str:

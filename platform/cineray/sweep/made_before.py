@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cineray.errors import UsageError
+from cineray.errors import CinerayError, UsageError
 from cineray.feed.latent_store import LatentStore, identity_at
 from cineray.sweep.config import SweepJob
 from cineray.sweep.latents import settings_of_draws
@@ -67,18 +67,21 @@ def _may_be_made_before(job: SweepJob) -> bool:
 
 
 def _costs(stores: Iterable[str]) -> list[str]:
-    """What was noted beside the stores, of whoever filled them, also for others."""
-    total = Made()
+    """What was noted beside the stores, of whoever filled them, also for others. A result does not hang on it."""
+    total, told = Made(), []
     for store in stores:
-        if (there := identity_at(store)) is not None:
-            total.add(known_cost(LatentStore(store, there)))
-    if not total.encoded:
-        return []
-    return [
-        f"latents of {total.encoded:,} clips were made before (precomputed), in {total.seconds:,.1f} seconds of work "
-        f"({total.encode_seconds:,.1f} of them encoding), which no trial's seconds and no cost have in them: other "
-        "modes pay for that in their budget"
-    ]
+        try:
+            if (there := identity_at(store)) is not None:
+                total.add(known_cost(LatentStore(store, there)))
+        except (CinerayError, OSError, ValueError, TypeError, KeyError) as error:
+            told.append(f"what the latents in {store} cost is not known: {type(error).__name__}: {error}")
+    if total.encoded:
+        told.append(
+            f"latents of {total.encoded:,} clips were made before (precomputed), in {total.seconds:,.1f} seconds of "
+            f"work ({total.encode_seconds:,.1f} of them encoding), which no trial's seconds and no cost have in them: "
+            "other modes pay for that in their budget"
+        )
+    return told
 
 
 def _past(made: int, numbers: Sequence[int]) -> str:

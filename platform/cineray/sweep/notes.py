@@ -39,6 +39,7 @@ def notes_of(
         *unlike_machines(trials),
         *unlike_figures(trials, objectives, concurrent),
         *never_alone(objectives, concurrent),
+        *changed_on_the_way(trials, objectives),
         *unmeasured(trials, not_alone or {}),
         *lost(trials),
         *encoded_before(job, trials),
@@ -135,6 +136,19 @@ def never_alone(objectives: Sequence[Objective], concurrent: int | None) -> list
         "choose by the pace of training, take clips_per_s"
         for one in objectives
         if one.name in counted
+    ]
+
+
+def changed_on_the_way(trials: Trials, objectives: Sequence[Objective]) -> list[str]:
+    """Are there members of a population whose pace alone says nothing of what all their clips took?"""
+    labels = [one.label for one in objectives if one.is_disturbed and one.name in ("seconds", "cost")]
+    numbers = [one["number"] for one in trials if (one["alone"] or {}).get("figures") and len(one["runs"]) > 1]
+    if not labels or not numbers:
+        return []
+    verb = "is" if len(labels) == 1 else "are"
+    return [
+        f"{' and '.join(labels)} of {_numbered(numbers)} {verb} as in the sweep: their values changed on the way, and "
+        "alone only the last ones were measured"
     ]
 
 

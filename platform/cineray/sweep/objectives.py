@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from cineray.errors import UsageError
 from cineray.sweep.config import ObjectiveSpec, SweepJob
+from cineray.sweep.formulas import figures_in_words, formulas_of
 
 Goal = Literal["max", "min"]
 
@@ -101,9 +102,6 @@ _ALL = (
 OBJECTIVES: dict[str, Objective] = {objective.name: objective for objective in _ALL}
 """Those with a name of their own."""
 
-_MORE_IS_BETTER = ("skill", "wrong_over_right")
-"""Beginnings of validation figures; all others are losses."""
-
 
 def objectives_of(job: SweepJob) -> tuple[Objective, ...]:
     """Those of a sweep, the most important first; refused by name where there is no such thing."""
@@ -124,27 +122,20 @@ def objective_of(spec: ObjectiveSpec, job: SweepJob) -> Objective:
     return replace(found, is_disturbed=found.is_disturbed or by_pace, **told)  # type: ignore[arg-type]
 
 
-def figures_of_validation(bins: int) -> tuple[str, ...]:
-    """What a validation by so many noise levels says, each as `validation/<figure>`."""
-    by_level = [f"{name}{level}" for name in ("bin", "skill_linear") for level in range(bins)]
-    return ("headline", "loss", "wrong_over_right", "skill_mean", "skill_linear", *by_level)
-
-
 def _of_validation(spec: ObjectiveSpec, job: SweepJob) -> Objective | None:
     group, _, figure = spec.name.partition("/")
     if group != "validation" or not figure:
         return None
     bins = job.base.validation.bins
-    known = figures_of_validation(bins)
+    known = formulas_of(bins)
     if figure not in known:
         meant = difflib.get_close_matches(figure, known, 1)
         raise UsageError(
             f"objective {spec.name}: the validation has no figure {figure}"
             + (f"; did you mean validation/{meant[0]}?" if meant else ";")
-            + " There are headline, loss, wrong_over_right, skill_mean, skill_linear, and by noise level "
-            f"(base.validation.bins={bins}) bin0 to bin{bins - 1} and skill_linear0 to skill_linear{bins - 1}"
+            + f" There are {figures_in_words(bins)}"
         )
-    goal: Goal = "max" if figure.startswith(_MORE_IS_BETTER) else "min"
+    goal: Goal = "max" if known[figure].more_is_better else "min"
     return Objective(name=spec.name, label=figure.replace("_", " "), unit="", goal=goal, key=spec.name)
 
 

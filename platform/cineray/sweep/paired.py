@@ -5,8 +5,10 @@ that is, and if it is more than chance come out. Pure arithmetic.
                 is drawn than there are, or the interval would be too narrow: by a fifteenth with eight clips a level
     p           were the trials alike, each clip's two losses could as well be the other way round: how often a random
                 half of them changed over makes a difference as large. That holds for few clips, too
-    Holm        of many comparisons one in twenty is beyond chance by chance: p is raised so that with nothing to be
-                found one in twenty sweeps finds anything at all
+    corrected   the best was chosen by these same clips: of twenty trials that are all alike one is the luckiest, and
+                seems surely better than many. So p is raised to how often, of as many trials that are all alike, the
+                best is as many standard errors away from any other: with nothing to be found about one sweep in twenty
+                finds anything at all. Means of clips are taken to follow the bell curve, as they nearly do
 
 Both are about the clips. How much two trainings of the same job differ by their seeds, nobody can see in one of each.
 """
@@ -16,27 +18,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from cineray.evaluate.intervals import Integers, Reals, middle
-from cineray.train.clip_losses import HEADLINE_BINS, ClipLosses
+from cineray.sweep.formulas import Formula
+from cineray.train.clip_losses import ClipLosses
 
 TIMES = 5000
 """Draws; the least p is one in so many."""
 _LEAST_CLIPS = 2
 """Of a noise level: one clip says nothing of how clips differ."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Formula:
-    """How a figure of the validation follows from the losses of clips."""
-
-    bins: Sequence[int]
-    """Noise levels whose means are averaged."""
-    over: Literal["", "mean", "linear", "right"] = ""
-    """`mean`, `linear`: one less the loss over that of a baseline. `right`: losses told wrong over those told right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,20 +39,12 @@ class Pair:
     low: float
     high: float
     p: float
+    """Of two that nobody chose by these clips."""
     clips: int
-
-
-def formula_of(key: str, bins: int) -> Formula | None:
-    """Of `validation/<figure>`; None for what does not follow from losses."""
-    group, _, figure = key.partition("/")
-    levels = {str(level): (level,) for level in range(bins)}
-    headline, everything = tuple(range(min(HEADLINE_BINS, bins))), tuple(range(bins))
-    known = {f"bin{level}": Formula(bins=one) for level, one in levels.items()}
-    known |= {f"skill_linear{level}": Formula(bins=one, over="linear") for level, one in levels.items()}
-    known |= {"headline": Formula(bins=headline), "loss": Formula(bins=everything)}
-    known |= {f"skill_{name}": Formula(bins=headline, over=name) for name in ("mean", "linear")}
-    known["wrong_over_right"] = Formula(bins=headline, over="right")
-    return known.get(figure) if group == "validation" else None
+    errors: float
+    """By how many standard errors they differ."""
+    free: int
+    """Clips, less one for each noise level: the more, the better the standard error is known."""
 
 
 def compared(
@@ -83,7 +67,8 @@ def compared(
     difference = float(_apart(_sums(whole_1C, a_2C), _sums(whole_1C, b_2C))[0])
     generator = np.random.Generator(np.random.Philox(key=[seed, 0]))
     drawn_RC = weights_C * _drawn(generator, [len(level) for level in levels])
-    low, high = middle(_apart(_sums(drawn_RC, a_2C), _sums(drawn_RC, b_2C)))
+    drawn_R = _apart(_sums(drawn_RC, a_2C), _sums(drawn_RC, b_2C))
+    low, high = middle(drawn_R)
     theirs_RC = weights_C * generator.integers(0, 2, (TIMES, len(kept))).astype(np.float64)
     own_RC = weights_C - theirs_RC
     by_chance_R = _apart(_sums(own_RC, a_2C) + _sums(theirs_RC, b_2C), _sums(own_RC, b_2C) + _sums(theirs_RC, a_2C))
@@ -94,16 +79,31 @@ def compared(
         high=max(high, difference),
         p=float((1 + as_far.sum()) / (1 + TIMES)),
         clips=len(kept),
+        errors=_in_errors(difference, float(drawn_R.std())),
+        free=len(kept) - len(levels),
     )
 
 
-def holm(by_chance: Sequence[float]) -> list[float]:
-    """Each p raised by how many comparisons were made beside it (Holm, 1979)."""
-    raised, least = [0.0] * len(by_chance), 0.0
-    for place, at in enumerate(sorted(range(len(by_chance)), key=lambda at: by_chance[at])):
-        least = max(least, min(1.0, (len(by_chance) - place) * by_chance[at]))
-        raised[at] = least
-    return raised
+def beside_the_best(trials: int, free: int, *, seed: int = 0) -> Reals:
+    """Trials that are all alike, many times over: how far, in standard errors, the one that seems best is from the one
+    that it seems surest to beat. Each standard error is of so many clips, less one for each noise level (`free`)."""
+    generator = np.random.Generator(np.random.Philox(key=[seed, 1]))
+    seemed_RT = generator.standard_normal((TIMES, trials))
+    apart_RT = seemed_RT - seemed_RT.min(axis=1, keepdims=True)
+    errors_RT = np.sqrt(2 * generator.chisquare(free, (TIMES, trials)) / free)
+    found: Reals = (apart_RT / errors_RT).max(axis=1)
+    return found
+
+
+def corrected(pairs: Sequence[Pair], *, trials: int, objectives: int) -> list[float]:
+    """Each p of the best of so many trials beside another, as it is where the best was chosen by these clips, and is
+    held against others by so many objectives."""
+    known = {free: beside_the_best(trials, free) for free in {pair.free for pair in pairs}}
+    found = []
+    for pair in pairs:
+        as_far = (known[pair.free] >= pair.errors * (1 - 1e-9)).sum()
+        found.append(min(1.0, objectives * max(pair.p, float((1 + as_far) / (1 + TIMES)))))
+    return found
 
 
 def baseline_of(formula: Formula, key: str, report: Mapping[str, float | None]) -> float:
@@ -131,6 +131,13 @@ def _apart(a_R2: Reals, b_R2: Reals) -> Reals:
     """The second's figure less the first's."""
     found: Reals = b_R2[:, 0] / b_R2[:, 1] - a_R2[:, 0] / a_R2[:, 1]
     return found
+
+
+def _in_errors(difference: float, error: float) -> float:
+    """What differs by the same on every clip is sure, what is the same is not."""
+    if abs(difference) < 1e-12:
+        return 0.0
+    return abs(difference) / error if error > 1e-9 * abs(difference) else math.inf
 
 
 def _drawn(generator: np.random.Generator, counts: Sequence[int]) -> Reals:

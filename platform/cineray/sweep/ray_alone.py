@@ -27,7 +27,7 @@ _NOT_KEPT = "checkpoints", "compile-cache", "ray"
 
 def measure_alone(job: SweepJob, trial: TrialFolder, request: StopRequest) -> dict[str, Any]:
     """Train it alone, and keep what was found as alone.json; Interrupted where the sweep is told to stop meanwhile."""
-    short = measuring_job(job, trial)
+    short, there = measuring_job(job, trial), in_the_sweep(job, trial)
     places = [trial.place(f"alone/{again + 1}") for again in range(job.finalists.repeats)]
     trainings = [_measured(short, place, request, job.finalists.warmup_seconds) for place in places]
     facts = facts_of(trainings, rate_per_hour=trial.facts.get("rate_per_hour"))
@@ -37,7 +37,7 @@ def measure_alone(job: SweepJob, trial: TrialFolder, request: StopRequest) -> di
             f"{job.finalists.warmup_seconds:g} that are not counted; give it more of the first"
         )
     facts |= {"runs": places, "seconds": job.finalists.seconds, "warmup_seconds": job.finalists.warmup_seconds}
-    facts["in_the_sweep"] = in_the_sweep(job, trial)
+    facts["in_the_sweep"] = there
     trial.keep("alone", facts)
     return facts
 

@@ -189,16 +189,18 @@ class MedianByNumber(_Reasons, MedianStoppingRule):  # type: ignore[misc]
         for report in reports:
             if self._is_comparable(report):
                 member = self._members.numbered(number)
-                told = self._on_time(member, report)
-                self._results[member].append(told)
+                self._results[member].append(self._on_time(member, report))
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Tune's question."""
         ask, member = super().on_trial_result, self._members.of(trial)
         if not self._is_comparable(result):
             return self._decide(trial, result, lambda: str(TrialScheduler.CONTINUE), self._why)
-        told = self._on_time(member, result)
-        return self._decide(trial, result, lambda: str(ask(tune_controller, member, told)), self._why)
+
+        def asked() -> str:
+            return str(ask(tune_controller, member, self._on_time(member, result)))
+
+        return self._decide(trial, result, asked, self._why)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """It ended; one that was never judged has nothing to compare with."""
@@ -207,7 +209,12 @@ class MedianByNumber(_Reasons, MedianStoppingRule):  # type: ignore[misc]
             super().on_trial_complete(tune_controller, member, self._on_time(member, result))
 
     def _on_time(self, member: _Member, report: Mapping[str, Any]) -> dict[str, Any]:
-        """Tune averages what others showed up to the asker's time: of those judged a moment after it, nothing."""
+        """For Tune to add to what the member showed. Tune averages what others showed up to the asker's time: of those
+        judged a moment after it, nothing. A judgement that was made before, and again after a kill, or that is told at
+        the end once more, counts once."""
+        if (step := report.get("step")) is not None and member in self._results:
+            shown = self._results[member]
+            shown[:] = [one for one in shown if one.get("step") is None or one["step"] < step]
         real = float(report[self._clock.key])
         counted = self._clock.judged_at(self._job, report)
         if real >= self._grace_period:

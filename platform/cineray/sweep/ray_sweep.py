@@ -146,9 +146,12 @@ class _Sweeping:
 
     def _count_what_is_left(self, before: Left, *, disk: Callable[[], int] | None = None) -> None:
         """`disk`: of a sweep that is done; one that is not will go on with what lies there."""
-        with _only_told("what is left could not be counted"):
-            left = asdict(left_since(before))
-            self._driver.note("leaks", **left, **({} if disk is None else {"disk_bytes": disk()}))
+        left: dict[str, int] = {}
+        if disk is not None:
+            with _only_told("what is left on disk could not be counted"):
+                left["disk_bytes"] = disk()
+        with _only_told("what is left in Ray could not be counted"):
+            self._driver.note("leaks", **asdict(left_since(before)), **left)
 
     def _evaluate_again(self) -> None:
         """Trials of an earlier start that are trained, and could not be evaluated then."""
@@ -169,15 +172,15 @@ class _Sweeping:
     # ---- trials ------------------------------------------------------------------------------------------------------
 
     def capacity(self) -> Capacity:
-        """Where pools have shrunk to nothing, their machines are asked for and waited for."""
+        """Where pools have shrunk too far, their machines are asked for and waited for."""
         try:
             return _capacity(self._sweep, self._job)
-        except NoRoom:
-            machines, trials = _machines(), _hungry(self._job)
+        except NoRoom as error:
+            with_store, machines, trials = error.decode_cpus, _machines(), _hungry(self._job)
             if not come_when_asked(machines):
                 raise
         terms, needs = self._sweep.terms(), most_needed(trials, {}, machines)
-        decode = terms.share.decode_cpus if terms else decode_wanted(self._job, needs)
+        decode = max(with_store, terms.share.decode_cpus if terms else decode_wanted(self._job, needs))
         with held(rooms_for(self._job, trials, decode, machines), stop=self._request, say=self._say):
             if self._request.reason:
                 raise Interrupted(

@@ -209,7 +209,7 @@ class Listener:
         """By an earlier driver, that did not live until they had left."""
         told = {event["trial"]: event for event in self._sweep.events() if event["event"] == "stopped"}
         for number, event in told.items():
-            self._sweep.trial(number).end(event["state"], event["why"])
+            self._end(number, event["state"], event["why"])
 
     def retried(self, number: int, error: object, tries: int) -> None:
         """A machine failed it."""
@@ -225,14 +225,21 @@ class Listener:
     def lost(self, number: int, error: object, tries: int) -> None:
         """Its machines failed it too often."""
         why = f"failed {tries} times; the last time: {first_line(error)}"
-        self._sweep.trial(number).end(*self._stopping.get(number, ("lost", why)))
+        self._end(number, *self._stopping.get(number, ("lost", why)))
         self._end_is_told(number)
 
     def left(self, number: int) -> None:
         """It holds nothing any more."""
         if number in self._stopping:
-            self._sweep.trial(number).end(*self._stopping[number])
+            self._end(number, *self._stopping[number])
         self._end_is_told(number)
+
+    def _end(self, number: int, state: State, why: str) -> None:
+        """Told to stop, it may have had its whole budget before it heard, and been lost then: so it is done."""
+        trial = self._sweep.trial(number)
+        if state != "lost" and trial.has_all_steps():
+            state, why = "done", ""
+        trial.end(state, why)
 
     def _end_is_told(self, number: int) -> None:
         end = self._sweep.trial(number).ended()

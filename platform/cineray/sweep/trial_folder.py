@@ -26,7 +26,9 @@ from cineray.errors import CinerayError, PlaceMissing
 from cineray.storage import delete_object, join_uri, put_if_absent, put_object, read_object
 from cineray.sweep.report_log import ReportLog, read_reports
 from cineray.train.config import TrainJob
+from cineray.train.ending import planned_steps
 from cineray.train.job_kinds import JOB_KINDS
+from cineray.train.run_folder import RunFolder, is_run
 
 State = Literal["done", "stopped", "data-bound", "failed", "lost"]
 
@@ -135,6 +137,14 @@ class TrialFolder:
             kept = [one for one in kept if one.get("generation", 1) != same or one["step"] < report["step"]]
             kept.append(report)
         return kept
+
+    def has_all_steps(self) -> bool:
+        """Was it judged at its last step?"""
+        reports, run = self.reports(), self.run_uri()
+        newest = int(self.generations()[-1]["generation"])
+        if not reports or reports[-1].get("generation", 1) != newest or not is_run(run):
+            return False
+        return int(reports[-1]["step"]) >= planned_steps(RunFolder.open(run), self.job())
 
     # ---- its end, and what is found out after it ---------------------------------------------------------------------
 

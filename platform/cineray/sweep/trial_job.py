@@ -15,6 +15,7 @@ from cineray.config import check
 from cineray.errors import UsageError
 from cineray.feed import FeedConfig, FeedSpec
 from cineray.sweep.capacity import Share
+from cineray.sweep.clock import LATER
 from cineray.sweep.config import Pbt, SweepJob
 from cineray.sweep.costs import rate_per_hour
 from cineray.sweep.latents import check_latents, latents_of
@@ -23,10 +24,6 @@ from cineray.train.config import BudgetConfig, TrainJob, ValidationConfig
 
 UNBOUNDED_STEPS = 10_000_000
 """Of a trial that ends by the clock: more than any does."""
-
-_LATER = 1.05
-"""Each judgement comes so much after its even share of the seconds, so that the last one falls behind the trial's end,
-where it is judged anyway, and not two steps before it: by which step the seconds are over is known to some percent."""
 
 
 def trial_job(
@@ -130,7 +127,7 @@ def _judged(job: SweepJob, trial: TrainJob, steps: int, budget: BudgetConfig) ->
     """The same clips for all, so many times per budget; the last time at the end."""
     told: dict[str, Any] = {"recipe": job.judge.recipe, "every_steps": 0, "every_seconds": None}
     if budget.seconds is not None:
-        told["every_seconds"] = _LATER * budget.seconds / job.judge.times
+        told["every_seconds"] = LATER * budget.seconds / job.judge.times
     else:
         told["every_steps"] = math.ceil(steps / job.judge.times)
     return trial.validation.model_copy(update=told)

@@ -64,6 +64,11 @@ class TrialRecord:
         return self.state == "done"
 
     @property
+    def has_changed_values(self) -> bool:
+        """Did it go on from another's checkpoint, with other values than it began with?"""
+        return self.place is not None and len(self.place.generations()) > 1
+
+    @property
     def last(self) -> dict[str, Any]:
         """Its last report, and its evaluation as keys of it; empty before the first."""
         found = dict(self.reports[-1]) if self.reports else {}
@@ -77,7 +82,8 @@ class TrialRecord:
 
     def figures_alone(self) -> dict[str, Mapping[str, Any]]:
         """Of one that had the cluster to itself: what was measured, and what follows from it by arithmetic: the
-        `seconds` and the `cost` of as many clips as it learnt from, at that pace."""
+        `seconds` and the `cost` of as many clips as it learnt from, at that pace. Not of a member of a population that
+        had other values before: that pace is of its last ones."""
         return self._with_totals(self.alone.get("figures", {}))
 
     def figures_beside(self) -> dict[str, Mapping[str, Any]]:
@@ -86,6 +92,8 @@ class TrialRecord:
 
     def _with_totals(self, figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
         found = dict(figures)
+        if not found or self.has_changed_values:
+            return found
         clips = number(self.last.get("clips"))
         pace, money = found.get("clips_per_s"), found.get("cost_per_million_clips")
         if pace and clips > 0:

@@ -74,7 +74,8 @@ def test_the_next_best_are_held_against_the_best_clip_by_clip(sweep: Path, tmp_p
     ]
     says = parts[parts.index(found) + 1]
     assert isinstance(says, Note)
-    assert says.text.startswith("2 are beyond chance on the judged clips after Holm's correction for 3 differences.")
+    assert says.text.startswith("2 are beyond chance on the judged clips. Both trials answered the same clips")
+    assert "The best of 12 trials was chosen by these same clips, and p takes that into account: it is how" in says.text
     assert says.text.endswith(
         "Each trial is one training: a difference that is sure on these clips may still be that of two seeds."
     )

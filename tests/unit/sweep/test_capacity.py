@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-from cineray.errors import UsageError
+from cineray.errors import CinerayError, UsageError
 from cineray.evaluate import EvaluateConfig
-from cineray.sweep import JudgeConfig, ShareConfig, SweepFolder
-from cineray.sweep.capacity import Capacity, Share, Terms, capacity_by, capacity_of, most_needed
+from cineray.sweep import Choice, JudgeConfig, ShareConfig, SweepFolder, SweepJob, Variants
+from cineray.sweep.capacity import (
+    STORE_SHARE,
+    Capacity,
+    NoRoom,
+    Share,
+    Terms,
+    ahead_demanded,
+    capacity_by,
+    capacity_of,
+    most_needed,
+)
+from cineray.sweep.judging import definite
 from cineray.sweep.machines import machines_of
+from cineray.sweep.trial_job import trial_job
+from cineray.train.resolve import training_spec
 
 CLUSTER = {"CPU": 64.0, "GPU": 4.0, "object_store_memory": 40e9}
 
@@ -79,16 +94,85 @@ def test_a_share_holds_a_decode_process_whatever_that_reserves(made: ModuleType)
     assert (both.concurrent, both.share.decode_cpus) == (2, 3.0)
 
 
-def test_the_object_store_holds_what_ranks_have_in_their_hands(made: ModuleType) -> None:
-    """A step of 4 clips of 4 frames of 16 x 16 is 12,288 bytes. Ten of them in hand and one at work are 135,168."""
-    base = made.base_job(feed={"prefetch_steps": 10})
-    assert most_needed([base], {}).ahead_bytes == 11 * 12_288
-    here = {"CPU": 64.0, "object_store_memory": 3.5 * 135_168 / 0.4}
-    found = fit(made, here, base=base)
+# ---- the object store ------------------------------------------------------------------------------------------------
+
+WINDOW = 2 * 4 * 16 * 16 * 3
+"""Two ranks share a step of 4 clips of 4 frames of 16 x 16."""
+ROWS = 3 * 16 * WINDOW
+"""Of tasks that take as many windows as may be: a row in each rank's hands, and one at work."""
+
+
+def two_ranks(made: ModuleType, lake: str, **told: Any) -> SweepJob:
+    """With the longest tasks."""
+    told = {"task_seconds": 1000.0, **told}
+    return definite(made.sweep_job(lake, base=made.base_job(lake, feed=told, parallel={"workers": 2})))
+
+
+def with_store(job: SweepJob, trials: float, **cluster: float) -> Capacity:
+    """On a cluster whose store has room for so many, and `cluster`."""
+    cluster = {"CPU": 64.0, "object_store_memory": trials * ROWS / STORE_SHARE + 1, **cluster}
+    return capacity_of(job, most_needed([job.base], cluster), cluster, one_machine=False)
+
+
+def test_a_trial_needs_as_much_of_the_store_as_its_feed_will_demand(made: ModuleType, lake: str) -> None:
+    """A task makes up to sixteen windows, so that is more than what a step's clips say."""
+    found = with_store(two_ranks(made, lake), 3.5)
     assert (found.concurrent, found.limited_by) == (3, "object store")
-    assert (found.share.object_store_bytes or 0) > 135_168
-    with pytest.raises(UsageError, match=r"hold 122,880,012,288 bytes .* 1,600,000,000 of .* Lower feed\.pref"):
-        fit(made, CLUSTER | {"object_store_memory": 4e9}, base=made.base_job(feed={"prefetch_steps": 10**7}))
+    one_by_one = two_ranks(made, lake, task_seconds=0.0, prefetch_steps=10)
+    assert ahead_demanded(one_by_one, enough=0) == (2 * 10 + 1) * WINDOW
+    assert with_store(one_by_one, (2 * 10 + 1) / 48).concurrent == 1
+
+
+@pytest.mark.ray
+def test_the_feed_starts_with_the_smallest_share_and_with_no_byte_less(made: ModuleType, lake: str) -> None:
+    pytest.importorskip("ray")
+    from cineray.feed.ray_feed import RayFeed, ray_options
+
+    job = two_ranks(made, lake)
+    share = with_store(job, 1.0).share
+    trial = trial_job(job, {"stride": 2}, share=share)
+    assert trial.feed.ahead_bytes == ROWS
+    feed = RayFeed(ray_options(training_spec(trial), trial.feed), range(4), world=2)
+    feed.rows.check(ROWS, ranks=2)
+    with pytest.raises(NoRoom, match=f"takes {ROWS:,} bytes .* and trials may have"):
+        with_store(job, 0.99)
+    less = replace(feed.options, ahead_bytes=ROWS - 1)
+    with pytest.raises(UsageError, match=f"ahead_bytes is {ROWS - 1:,}; 2 ranks with 1 rows .* take {ROWS:,}"):
+        RayFeed(less, range(4), world=2).dataset()
+
+
+def test_trials_that_have_bytes_of_their_own_take_no_part_of_the_share(made: ModuleType, lake: str) -> None:
+    job = two_ranks(made, lake)
+    many = {"feed.prefetch_steps": 1000, "feed.ahead_bytes": 1 << 30}
+    mixed = job.model_copy(update={"space": {"ahead": Variants(variants={"own": many, "shared": {}})}})
+    assert ahead_demanded(mixed, enough=0) == ROWS
+    own = job.model_copy(update={"space": {"ahead": Choice(field="feed.ahead_bytes", values=(1 << 30, 1 << 31))}})
+    assert with_store(own, 0.5).limited_by == "CPU"
+    assert with_store(job.model_copy(update={"share": ShareConfig(object_store_bytes=7)}), 0.5).limited_by == "CPU"
+
+
+def test_a_plan_is_only_opened_where_it_could_take_more_than_there_is(made: ModuleType) -> None:
+    """The lake of this job does not exist."""
+    job = made.sweep_job(base=made.base_job(parallel={"workers": 2}, feed={"task_seconds": 1000.0}))
+    assert ahead_demanded(job, enough=ROWS) == ROWS
+    with pytest.raises(CinerayError, match="nowhere"):
+        ahead_demanded(job, enough=ROWS - 1)
+
+
+def test_machines_are_waited_for_where_the_store_has_shrunk_with_them(made: ModuleType, lake: str) -> None:
+    """It comes with machines: there would be enough of it with so many cores that decode."""
+    with pytest.raises(NoRoom) as new:
+        with_store(two_ranks(made, lake), 0.25)
+    assert new.value.decode_cpus == pytest.approx(4 * 64, abs=1)
+    with pytest.raises(NoRoom) as begun:
+        goes_on(made, CLUSTER | {"object_store_memory": 1e9})
+    assert begun.value.decode_cpus == 4 * 64
+    with pytest.raises(NoRoom) as cores:
+        goes_on(made, CLUSTER | {"CPU": 8.0})
+    assert cores.value.decode_cpus == 0, "of the store there is enough"
+    with pytest.raises(NoRoom) as wrong:
+        with_store(two_ranks(made, lake, prefetch_steps=10**7), 0.25)
+    assert wrong.value.decode_cpus == 0, "it is the job that is wrong"
 
 
 # ---- machines that are not alike -------------------------------------------------------------------------------------
@@ -219,6 +303,34 @@ def test_a_sweep_keeps_its_first_share_wherever_it_goes_on(
     told = json.loads((tmp_path / "sweep" / "share.json").read_text())
     assert told["cluster"] == {"CPU": 16.0, "GPU": 0.0, "object_store_memory": 0.0}
     assert sweep.keep_terms(BEGUN, CLUSTER) == Terms(Share(1.0, None), 0.0), "what lies there stays"
+
+
+@pytest.mark.ray
+def test_so_many_machines_are_asked_for_as_bring_a_store_that_is_large_enough(
+    made: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cores for a trial are there at once, and the store would be as small as before."""
+    ray = pytest.importorskip("ray")
+    from cineray.sweep import ray_sweep
+    from cineray.train.stop import StopRequest
+
+    sweep = SweepFolder.create(made.judged(made.sweep_job()), str(tmp_path / "sweep"))
+    sweep.keep_terms(Terms(Share(2.0, 4_000_000_000), 0.0), {})
+    store, asked = [1e9, 8e9], list[Any]()
+    labels = {"cineray-decode": "decode"}
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "driver"))
+    monkeypatch.setattr(ray, "nodes", lambda: [node("driver", CPU=4.0), node(labels=labels, CPU=4.0)])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "object_store_memory": store.pop(0)})
+
+    def held(rooms: list[Any], **_: Any) -> Any:
+        asked.append(rooms)
+        return nullcontext()
+
+    monkeypatch.setattr(ray_sweep, "held", held)
+    capacity = ray_sweep._Sweeping(sweep, sweep.begin_driver(), [], StopRequest()).capacity()
+    assert (capacity.concurrent, capacity.share.decode_cpus, store) == (2, 2.0, [])
+    cpus = [one.resources["CPU"] for room in asked[0] for one in room]
+    assert cpus == [1.0] * 33, "one trains; four times the eight that decode"
 
 
 def test_a_share_is_read_as_it_was_written() -> None:

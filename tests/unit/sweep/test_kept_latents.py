@@ -244,3 +244,14 @@ def test_what_encoding_before_took_is_said_for_no_budget_has_it(
     )
     (cost,) = encoded_before(job, tried[:1])
     assert encoded_before(definite(kept(made, "cache", lake, vae)), tried) == []
+
+
+def test_a_store_that_is_damaged_since_costs_a_sentence_and_not_the_result(
+    made: ModuleType, lake: str, vae: str, tmp_path: Path
+) -> None:
+    job = definite(made_sweep(made, lake, vae, tmp_path))
+    (store, *_) = [one.latents.store for one in jobs_made_before(job)]
+    Path(store).mkdir(parents=True)
+    Path(store, "store.json").write_text("{")
+    (told,) = encoded_before(job, [{"number": 0, "values": {"stride": 1}, "step": 8}])
+    assert told.startswith(f"what the latents in {store} cost is not known: ")

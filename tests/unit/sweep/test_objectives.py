@@ -10,6 +10,7 @@ import pytest
 from cineray.errors import UsageError
 from cineray.evaluate import EvaluateConfig
 from cineray.sweep import Asha, JudgeConfig, NodePrice, ObjectiveSpec, PricesConfig
+from cineray.sweep.formulas import figures_in_words, formulas_of
 from cineray.sweep.objectives import OBJECTIVES, check_gpus, compared_while_training, objective_of, objectives_of
 
 REPORT = {
@@ -91,6 +92,15 @@ def test_figures_of_the_validation_are_known_by_their_names(made: ModuleType) ->
         objective_of(ObjectiveSpec(name="validation/hedline"), job)
     with pytest.raises(UsageError, match=r"no figure bin7; .*\(base\.validation\.bins=4\) bin0 to bin3"):
         objective_of(ObjectiveSpec(name="validation/bin7"), job)
+    assert figures_in_words(12) == (
+        "headline, loss, wrong_over_right, skill_mean, skill_linear, and by noise level (base.validation.bins=12) bin0 "
+        "to bin11 and skill_linear0 to skill_linear11"
+    )
+    more = {
+        name for name in formulas_of(4) if objective_of(ObjectiveSpec(name=f"validation/{name}"), job).goal == "max"
+    }
+    by_level = {f"skill_linear{level}" for level in range(4)}
+    assert more == {"wrong_over_right", "skill_mean", "skill_linear", *by_level}, "all others are losses"
 
 
 def test_what_only_gpus_say_is_refused_where_trials_train_without(made: ModuleType) -> None:

@@ -29,6 +29,7 @@ from cineray.sweep.ray_sweep import _Sweeping
 from cineray.sweep.ray_trial import is_own_fault, may_be_the_machine
 from cineray.sweep.ray_tune import Listener
 from cineray.train.ray_link import LinkState, WorkersLost
+from cineray.train.run_folder import RUN_FORMAT
 
 
 @pytest.fixture
@@ -221,6 +222,42 @@ def test_what_only_shows_a_sweep_does_not_end_it(
         "a watcher failed",
         "the results could not be written; they will be at the next end of a trial",
     ]
+
+
+def test_weights_of_trials_that_were_stopped_go_while_others_train(
+    sweep_of: Callable[..., SweepFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweep_of(state="")
+    here, listener = sweeping(sweep), listener_of(sweep)
+    weights = [Path(trial.run_uri(), "checkpoints", "step-1", "model") for trial in sweep.trials()]
+    for path in weights:
+        path.parent.mkdir(parents=True)
+        path.write_text("weights")
+    monkeypatch.setattr(ray_sweep, "remove_orphans", lambda: 0)
+    listener.stopped(1, "stopped", "asha: others are better")
+    listener.left(1)
+    proposals: Any = SimpleNamespace(closed="")
+    desk: Any = Wishes()
+    here._look(proposals, listener, desk)
+    assert [path.exists() for path in weights] == [True, False]
+
+
+def test_a_trial_that_is_lost_after_its_last_step_is_done_though_it_was_to_stop(
+    sweep_of: Callable[..., SweepFolder], made: ModuleType
+) -> None:
+    """It was at its evaluation when its actor died; a sweep that goes on evaluates it again."""
+    sweep = sweep_of(state="")
+    first, second = sweep.trials()
+    run = Path(first.run_uri(), "run.json")
+    run.parent.mkdir()
+    run.write_text(json.dumps({"format": RUN_FORMAT}))
+    first.open_reports().add(made.report(first.job().steps, 20.0))
+    for trial in (first, second):
+        listener = listener_of(sweep)
+        listener.stopped(trial.number, "stopped", "asha: others are better")
+        listener.left(trial.number)
+    ends = [(trial.ended() or {})["state"] for trial in (first, second)]
+    assert ends == ["done", "stopped"]
 
 
 def test_an_error_of_the_driver_lets_trials_save_before_ray_goes() -> None:

@@ -9,12 +9,24 @@ from typing import Any
 
 import pytest
 
-from cineray.sweep import Asha, DataBoundConfig, Median, ObjectiveSpec, Pbt, SweepJob, TrialBudget
+from cineray.sweep import (
+    Asha,
+    DataBoundConfig,
+    JudgeConfig,
+    Median,
+    NodePrice,
+    ObjectiveSpec,
+    Pbt,
+    PricesConfig,
+    SweepJob,
+    TrialBudget,
+)
 from cineray.sweep.parameters import FloatRange
 
 pytest.importorskip("ray")
 from cineray.sweep.clock import Clock
 from cineray.sweep.ray_schedule import bound_by_data, scheduler_of, with_score
+from cineray.sweep.trial_job import budget_seconds, trial_job
 
 
 class Told(list[tuple[int, str, str]]):
@@ -167,12 +179,45 @@ def test_median_stopping_ends_nobody_before_its_first_share(made: ModuleType) ->
         assert len(told) == ended
 
 
+def test_a_judgement_that_is_made_again_after_a_kill_or_told_again_at_the_end_counts_once(made: ModuleType) -> None:
+    job = median_job(made)
+    scheduler = scheduler_of(job, Told(), dict)
+    course = [loss_of(job, 10.6, 0.5), loss_of(job, 21.1, 0.4)]
+    scheduler.replay(3, course)
+    one = trial(3)
+    scheduler.on_trial_add(None, one)
+    scheduler.on_trial_result(None, one, {**course[1], "seconds": 21.3})
+    end = loss_of(job, 40.1, 0.3)
+    scheduler.on_trial_result(None, one, end)
+    scheduler.on_trial_complete(None, one, end)
+    (shown,) = scheduler._results.values()
+    assert [(told["seconds"], told["score"]) for told in shown] == [(10, 0.5), (20, 0.4), (40, 0.3)]
+
+
 def test_a_judgement_counts_as_of_its_part_of_the_budget(made: ModuleType) -> None:
     seconds, steps = median_job(made), median_job(made, budget=TrialBudget(steps=10))
-    assert [Clock.of(seconds).judged_at(seconds, {"seconds": at}) for at in (10.5, 24.0, 40.2)] == [10, 20, 40]
+    assert [Clock.of(seconds).judged_at(seconds, {"seconds": at}) for at in (10.5, 24.0, 40.2, 43)] == [10, 20, 40, 40]
     assert [Clock.of(steps).judged_at(steps, {"step": at}) for at in (3, 6, 9, 10)] == [2.5, 5, 7.5, 10]
+    by_clips = median_job(made, budget=TrialBudget(clips=100))
+    told = [Clock.of(by_clips).judged_at(by_clips, {"clips": at}) for at in (64, 128)]
+    assert told == [50, 100], "two steps of 64 are all of 100, and no more"
     clips = median_job(made, scheduler=Median(unit="clips", longest=1000))
     assert Clock.of(clips).judged_at(clips, {"clips": 333}) == 333, "trials are judged at unlike numbers of clips"
+
+
+@pytest.mark.parametrize("unit", ["seconds", "cost"])
+def test_of_many_judgements_each_counts_as_the_one_that_it_is(made: ModuleType, unit: str) -> None:
+    """The 19th of 20 by the clock comes at nearly the 20th even share of it, a step earlier or later."""
+    prices = PricesConfig(nodes={"a": NodePrice(per_hour=36, cpus=4)}, train="a")
+    job = median_job(made, budget=TrialBudget(**{unit: 40}), judge=JudgeConfig(times=20), prices=prices)
+    definite = made.judged(job)
+    every = trial_job(definite, {"stride": 1}).validation.every_seconds
+    assert every is not None
+    every *= 40 / budget_seconds(definite, definite.base)  # as much of the budget
+    for late in (0.0, 0.001, 0.05, 0.9 * every):
+        told = [Clock.of(job).judged_at(job, {unit: every * number + late}) for number in range(1, 19)]
+        assert told == pytest.approx([2.0 * number for number in range(1, 19)])
+    assert Clock.of(job).judged_at(job, {unit: 19 * every + 0.05}) == pytest.approx(38)
 
 
 @pytest.mark.parametrize(

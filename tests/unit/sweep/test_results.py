@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cineray.config import load_job
+from cineray.errors import PlaceError
 from cineray.evaluate import EvaluateConfig
 from cineray.evaluate.evaluation import write_evaluation
 from cineray.report.sweep_record import read_sweep
@@ -28,6 +29,7 @@ from cineray.sweep import (
     SweepFolder,
     TrialFolder,
 )
+from cineray.sweep import tidy as tidying
 from cineray.sweep.results import result_of, write_results
 from cineray.sweep.tidy import NEVER_CHOSEN, bytes_left, tidy, tidy_ended
 from cineray.sweep.trial_record import TrialRecords
@@ -269,6 +271,62 @@ def test_weights_of_a_trial_that_cannot_be_chosen_go_while_others_train(
     assert bytes_left(sweep, job, **kept) == (7 if weights.exists() and keep == "best" and state in NEVER_CHOSEN else 0)
     tidy(sweep, job, **kept)
     assert bytes_left(sweep, job, **kept) == 0
+
+
+def test_a_trial_that_still_has_to_be_evaluated_keeps_its_weights(made: ModuleType, tmp_path: Path) -> None:
+    """Its evaluation failed: the next start of the sweep makes it, of these weights."""
+    job = made.judged(made.sweep_job(judge=JudgeConfig(evaluate=EvaluateConfig())))
+    sweep = SweepFolder.create(job, str(tmp_path / "sweep"))
+    trials = [made.add_trial(sweep, number, {"stride": 1}, made.report(8, 9.0)) for number in range(3)]
+    for trial in trials[:2]:
+        trial.keep("evaluation", {"metrics": {}})
+    weights = [weights_of(trial) for trial in trials]
+    tidy(sweep, job, best=0, finalists=[0])
+    assert [path.exists() for path in weights] == [True, False, True]
+    assert bytes_left(sweep, job, best=0, finalists=[0]) == 0
+
+
+def test_weights_that_nobody_keeps_are_counted_wherever_they_lie(sweep: SweepFolder) -> None:
+    """Of a finalist's measurement that was killed, and of a trial whose weights could not be removed."""
+    kept, left = weights_of(sweep.trial(2)), weights_of(sweep.trial(0))
+    stray = Path(sweep.trial(2).place("alone/1/checkpoints/step-1/model"))
+    stray.parent.mkdir(parents=True)
+    stray.write_text("stray")
+    assert kept.exists()
+    assert bytes_left(sweep, sweep.job(), best=2, finalists=[1, 2]) == len(left.read_text()) + len("stray")
+
+
+def test_a_folder_that_cannot_be_removed_does_not_keep_the_others(
+    sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = [weights_of(sweep.trial(number)) for number in (0, 3)]
+    remove = tidying.delete_object
+
+    def refusing(uri: str, *, recursive: bool) -> None:
+        if "0000" in uri:
+            raise PlaceError("the store did not answer")
+        remove(uri, recursive=recursive)
+
+    monkeypatch.setattr(tidying, "delete_object", refusing)
+    with pytest.raises(PlaceError, match="did not answer"):
+        tidy(sweep, sweep.job(), best=2, finalists=[1, 2])
+    assert [path.exists() for path in weights] == [True, False]
+
+
+def test_a_population_keeps_its_weights_while_a_member_may_go_on(population: SweepFolder) -> None:
+    """The member's next generation may begin from any of them."""
+    weights = Path(population.trial(1).run_uri(), "checkpoints", "step-20", "model")
+    weights.parent.mkdir(parents=True)
+    weights.write_text("weights")
+    job = population.job()
+    made_lost = population.add_trial(2, values={"lr": 0.1}, fields={}, job=population.trial(0).job(), rate_per_hour=1.0)
+    made_lost.end("lost", "its machines failed it")
+    tidy(population, job, best=0, finalists=[0])
+    assert weights.exists()
+    made_lost.reopen()
+    made_lost.end("failed", "")
+    tidy(population, job, best=0, finalists=[0])
+    assert not weights.exists()
 
 
 def test_a_trial_that_lost_its_machines_keeps_its_weights(sweep: SweepFolder, made: ModuleType) -> None:

@@ -249,6 +249,30 @@ def test_an_objective_that_does_not_exist_is_refused_by_name(made: ModuleType, l
     assert told.startswith("there is no objective 'beauty'; there are skill, noisiest_loss")
 
 
+def test_who_is_told_nothing_is_not_judged_by_whether_it_listens(made: ModuleType, lake: str) -> None:
+    """Another class or caption than the right one: there must be two."""
+    base = made.base_job(lake)
+    for name in ("wrong_over_right", "validation/wrong_over_right"):
+        asked = {"objectives": [{"name": name}]}
+        told = refusal(made.sweep_job(lake, base=override(base, ["classes=none"]), **asked))
+        assert told.startswith(f"the objective {name} is measured by telling the network a wrong class or caption, and")
+        assert "base.classes is none, and base.text.kind is none. Set base.classes=data" in told
+    every = definite(made.sweep_job(lake, **asked))
+    assert len(every.base.classes) > 1
+    check_sweep(every)
+    only = every.model_copy(update={"base": every.base.model_copy(update={"classes": every.base.classes[:1]})})
+    with pytest.raises(UsageError, match=f"base.classes is {every.base.classes[0]} alone, and"):
+        check_sweep(only)
+
+
+@pytest.mark.parametrize("space", [{"classes": "data"}, {"text": {"kind": "builtin"}}])
+def test_a_space_may_give_something_to_listen_to(made: ModuleType, lake: str, space: dict[str, Any]) -> None:
+    variants = Variants(variants={"told": space, "not": {}})
+    base = override(made.base_job(lake), ["classes=none"])
+    job = made.sweep_job(lake, base=base, space={"told": variants}, objectives=[{"name": "wrong_over_right"}])
+    check_sweep(definite(job))
+
+
 def test_a_skill_needs_clips_that_it_is_measured_against(made: ModuleType, lake: str) -> None:
     base = override(made.base_job(lake), ["validation.baseline_clips=0"])
     for name in ("skill", "validation/skill_mean", "validation/skill_linear2"):

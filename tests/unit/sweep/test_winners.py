@@ -150,3 +150,29 @@ def test_what_follows_from_the_pace_is_of_the_pace_alone(made: ModuleType, tmp_p
     assert told["objectives"]["seconds"] == {**alone, "value": 4.0, "low": 2.5, "high": 5.0, **took}
     cost = {name: pytest.approx(one) for name, one in (("value", 0.04), ("low", 0.036), ("high", 0.044))}
     assert told["objectives"]["cost"] == {**alone, **cost, **paid}
+
+
+def test_the_pace_of_a_members_last_values_says_nothing_of_what_all_its_clips_took(
+    made: ModuleType, tmp_path: Path
+) -> None:
+    """It learnt from some of them by other values, and from some in another member."""
+    prices = PricesConfig(nodes={"a": NodePrice(per_hour=36, cpus=4)}, train="a")
+    specs = tuple(ObjectiveSpec(name=name) for name in ("seconds", "cost", "clips_per_s"))
+    job = made.judged(made.sweep_job(objectives=specs, budget=TrialBudget(steps=10), prices=prices))
+    sweep = SweepFolder.create(job, str(tmp_path / "sweep"))
+    for number in (0, 1):
+        trial = made.add_trial(sweep, number, {"stride": 1}, made.report(10, 10.0, cost=0.1))
+        if number:
+            begins_from = {"run": sweep.trial(0).run_uri(), "step": 5}
+            trial.begin_generation(values={"stride": 2}, job=made.base_job(), begins_from=begins_from)
+        pace, paid = ({"value": one, "low": one, "high": one, "n": 9} for one in (10.0, 1000.0))
+        trial.keep("alone", {"figures": {"clips_per_s": pace, "cost_per_million_clips": paid}})
+    told = write_results(sweep)
+    ways = [{name: one["measured"] for name, one in trial["objectives"].items()} for trial in told["trials"]]
+    assert ways[0] == {"seconds": "alone", "cost": "alone", "clips_per_s": "alone"}
+    assert ways[1] == {"seconds": "in the sweep", "cost": "in the sweep", "clips_per_s": "alone"}
+    assert [trial["objectives"]["seconds"]["value"] for trial in told["trials"]] == [4.0, 10.0]
+    assert (
+        "training seconds and cost to train of trial 1 are as in the sweep: their values changed on the way, and alone "
+        "only the last ones were measured"
+    ) in told["notes"]

@@ -15,7 +15,7 @@ import torch
 from cineray.diffusion import DiffusionConfig, LinearDenoiser
 from cineray.errors import UsageError
 from cineray.models import Conditioning, TextConfig
-from cineray.sweep.objectives import figures_of_validation
+from cineray.sweep.formulas import formulas_of
 from cineray.train.baseline_losses import baseline_losses
 from cineray.train.clip_losses import keep_clip_losses, read_clip_losses
 from cineray.train.diffusion_task import DiffusionTask
@@ -239,7 +239,7 @@ def test_skill_is_measured_on_the_very_questions_that_the_model_is_asked(made: M
     assert found["validation/skill_linear"] == pytest.approx(0, abs=1e-4)
     assert [found[f"validation/skill_linear{k}"] for k in range(4)] == pytest.approx([0] * 4, abs=1e-3)
     assert found["validation/skill_mean"] > 0
-    assert found.keys() == {f"validation/{one}" for one in figures_of_validation(4)}, "a sweep knows them by name"
+    assert found.keys() == {f"validation/{one}" for one in formulas_of(4)}, "a sweep knows them by name"
 
 
 @torch.no_grad()
