@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cineray.errors import UsageError
-from cineray.storage import delete_object, join_uri
+from cineray.storage import delete_object
 from cineray.sweep.config import SweepJob
 from cineray.sweep.measured import after_warmup, figures
+from cineray.sweep.tidy import remove_weights
 from cineray.sweep.trial_folder import TrialFolder
 from cineray.sweep.trial_job import UNBOUNDED_STEPS, best_job
 from cineray.train.config import BudgetConfig, TrainJob
@@ -21,8 +22,6 @@ from cineray.train.ledger import last_of_each_step, read_all_rows
 from cineray.train.ray_train import run_on_ray
 from cineray.train.run_folder import RunFolder, is_run
 from cineray.train.stop import StopRequest
-
-_NOT_KEPT = "checkpoints", "compile-cache", "ray"
 
 
 def measure_alone(job: SweepJob, trial: TrialFolder, request: StopRequest) -> dict[str, Any]:
@@ -88,6 +87,5 @@ def _measured(job: TrainJob, place: str, request: StopRequest, warmup_seconds: f
     delete_object(place, recursive=True)
     run_on_ray(job, uri=place, stop=request)
     rows = _rows(place, warmup_seconds)
-    for name in _NOT_KEPT:
-        delete_object(join_uri(place, name), recursive=True)
+    remove_weights([place])
     return rows

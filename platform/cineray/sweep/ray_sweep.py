@@ -127,22 +127,19 @@ class _Sweeping:
                 write_results(self._sweep)
             self._show()
             raise
-        best = write_results(self._sweep)["best"]
+        best, chosen = write_results(self._sweep)["best"], self._chosen()
         with _only_told("not all that is not kept could be removed"):
-            self._tidy(best)
-        self._count_what_is_left(before, disk=lambda: self._disk_left(best))
+            remove_scratch(self._sweep)
+            tidy(self._sweep, self._job, best=best, finalists=chosen)
+        self._count_what_is_left(before, disk=lambda: self._disk_left(best, chosen))
         told = write_results(self._sweep)
         self._show()
         self._raise_if_all_failed(told)
         return told
 
-    def _tidy(self, best: int | None) -> None:
-        remove_scratch(self._sweep)
-        tidy(self._sweep, self._job, best=best, finalists=self._chosen())
-
-    def _disk_left(self, best: int | None) -> int:
-        folders = scratch_of(self._sweep)
-        return bytes_left(self._sweep, self._job, best=best, finalists=self._chosen()) + sum(map(bytes_in, folders))
+    def _disk_left(self, best: int | None, chosen: Sequence[int]) -> int:
+        weights = bytes_left(self._sweep, self._job, best=best, finalists=chosen)
+        return weights + sum(map(bytes_in, scratch_of(self._sweep)))
 
     def _count_what_is_left(self, before: Left, *, disk: Callable[[], int] | None = None) -> None:
         """`disk`: of a sweep that is done; one that is not will go on with what lies there."""

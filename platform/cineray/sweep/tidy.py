@@ -30,17 +30,17 @@ _ONLY_FOR_GOING_ON = ("checkpoints", "compile-cache", "ray")
 
 def tidy(sweep: SweepFolder, job: SweepJob, *, best: int | None, finalists: Collection[int]) -> list[str]:
     """When the sweep is done: remove what `job.keep` does not keep; returns the folders that were removed. `best`: None
-    where none is. A folder that cannot be removed is told of when all others are."""
+    where none is."""
     kept = _kept_runs(sweep, job, best, finalists)
     runs = [trial.run_uri(number) for trial in sweep.trials() for number in _generations(trial)]
-    return _removed_of([run for run in runs if run not in kept])
+    return remove_weights([run for run in runs if run not in kept])
 
 
 def tidy_ended(trial: TrialFolder, job: SweepJob) -> list[str]:
     """When a trial has ended: the same for it alone, if it cannot be chosen; of many trials most are such ones."""
     if job.keep == "all" or isinstance(job.scheduler, Pbt) or _end_of(trial) not in NEVER_CHOSEN:
         return []
-    return _removed_of([trial.run_uri(number) for number in _generations(trial)])
+    return remove_weights([trial.run_uri(number) for number in _generations(trial)])
 
 
 def bytes_left(sweep: SweepFolder, job: SweepJob, *, best: int | None, finalists: Collection[int]) -> int:
@@ -93,8 +93,9 @@ def _generations(trial: TrialFolder) -> list[int]:
     return [int(one["generation"]) for one in trial.generations()]
 
 
-def _removed_of(runs: Collection[str]) -> list[str]:
-    """Folders of these runs that were removed."""
+def remove_weights(runs: Collection[str]) -> list[str]:
+    """What runs only need to go on; returns the folders that were there. One that cannot be removed is told of when all
+    others are."""
     removed, refused = [], None
     for folder in (f"{run}/{name}" for run in runs for name in _ONLY_FOR_GOING_ON):
         try:

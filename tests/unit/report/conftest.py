@@ -25,6 +25,13 @@ def subjects() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def sweep(subjects: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve trials: seven with the whole budget, four of them the Pareto set, number 4 the best."""
+    made: Path = subjects.make_sweep(tmp_path_factory.mktemp("sweep") / "sampling-1")
+    return made
+
+
 class Seen(HTMLParser):
     """A page as a browser's parser takes it apart: elements, their attributes, and the text that is shown."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -30,13 +29,6 @@ def table(parts: Any) -> Table:
 
 def rows(found: Table) -> list[list[str]]:
     return [[cell.text for cell in row] for row in found.rows]
-
-
-@pytest.fixture(scope="module")
-def sweep(subjects: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve trials: seven with the whole budget, four of them the Pareto set, number 4 the best."""
-    made: Path = subjects.make_sweep(tmp_path_factory.mktemp("sweep") / "sampling-1")
-    return made
 
 
 def changed(sweep: Path, folder: Path, **facts: Any) -> Path:

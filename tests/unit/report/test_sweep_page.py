@@ -44,13 +44,6 @@ def groups(drawn: dict[str, Any]) -> dict[str, list[str]]:
     return {one["name"]: one["text"] for one in drawn["data"] if "name" in one}
 
 
-@pytest.fixture(scope="module")
-def sweep(subjects: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve trials: seven with the whole budget, four of them the Pareto set, number 4 the best."""
-    made: Path = subjects.make_sweep(tmp_path_factory.mktemp("sweep") / "sampling-1")
-    return made
-
-
 def changed(sweep: Path, folder: Path, **facts: Any) -> Path:
     """The same sweep with other facts."""
     told = json.loads((sweep / "sweep-result.json").read_text()) | facts
